@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns, as frozen dataclasses. Every other room speaks in these words; this room imports nothing of ours.
+
+Times are POSIX seconds (float, UTC) as in ``time.time()``; durations end in ``_s`` and are seconds.
+Job ids are strings: Slurm's are decimal, the local scheduler's are ``PID.STARTTIME``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Scalar = bool | int | float | str | None
+Answer = Literal["answered", "failed", "off"]
+Phase = Literal["pending", "running", "ended", "unknown"]
+Verdict = Literal["pending", "starting", "running", "stalled", "lost", "ended", "unknown"]
+Severity = Literal["note", "intervene"]
+Resume = Literal["last-healthy", "best", "weights", "none"]
+Action = Literal["change", "restart", "stop", "ask"]
+Outcome = Literal["allow", "refuse", "observe", "propose"]
+
+
+# --- what is asked of a scheduler -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One attempt, as a scheduler sees it.
+
+    name: unique job name of the attempt (its token), safe in a path, a git ref and a shell word.
+    attempt_dir: the folder of the attempt: the payload's only argument.
+    directives: long ``sbatch`` options without dashes (``{"partition": "gpu", "gpus-per-node": 2}``).
+    setup: shell lines that run before the payload (``module load ...``).
+    skip: names of directives that must not appear in the generated script.
+    after: the job that must have ended before this one starts (Slurm: ``afterany``), or None.
+    """
+
+    name: str
+    attempt_dir: Path
+    directives: Mapping[str, str | int | bool] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    after: JobRef | None = None
+
+
+@dataclass(frozen=True)
+class JobRef:
+    """A job that was admitted: its id, its unique name and the attempt it runs."""
+
+    job_id: str
+    name: str
+    attempt_dir: Path
+
+
+# --- what a scheduler answers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """Did this source answer, and if not, what did it say. ``off`` is a missing capability, not an outage."""
+
+    answer: Answer
+    detail: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return self.answer == "answered"
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """One job as ``squeue`` lists it. ``start`` is the estimated start of a pending job; None where unknown."""
+
+    job_id: str
+    state: str
+    reason: str = ""
+    nodes: str = ""
+    submit: float | None = None
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class AccountingRow:
+    """One row of ``sacct -D -X``: one life of a job; a requeued job has several, oldest first by ``submit``."""
+
+    job_id: str
+    state: str
+    exit_code: int = 0
+    signal: int = 0
+    submit: float | None = None
+    start: float | None = None
+    end: float | None = None
+    elapsed_s: float = 0.0
+    nodes: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """Everything a scheduler said of one job: judged by nobody yet."""
+
+    job_id: str
+    queue: QueueRow | None = None
+    accounting: tuple[AccountingRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One look at a scheduler for many jobs: one queue query and one accounting query."""
+
+    queue: Source
+    accounting: Source
+    jobs: Mapping[str, JobView]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The answer to "is there an admitted job of this name": trust ``jobs`` only where ``answered``."""
+
+    answered: bool
+    jobs: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class JobTruth:
+    """The one verdict on a job, from queue and accounting together.
+
+    phase: ``ended`` only where it is proved (see invariant 2 in docs/architecture.md), else ``unknown``.
+    elapsed_s: run time over all restarts. exit_code and signal as in sacct's ``ExitCode``.
+    said_by: which source decided, for people.
+    """
+
+    phase: Phase
+    state: str = ""
+    reason: str = ""
+    exit_code: int = 0
+    signal: int = 0
+    nodes: str = ""
+    restarts: int = 0
+    elapsed_s: float = 0.0
+    start: float | None = None
+    end: float | None = None
+    said_by: str = ""
+
+
+# --- what the compute node leaves behind ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What the sidecar writes while the job lives. ``counter`` moves with every beat: clocks lie, counters do not."""
+
+    schema: int
+    job_id: str
+    attempt: int
+    restart: int
+    node: str
+    counter: int
+    interval_s: float
+    written_at: float
+    trainer_pid: int | None = None
+    trainer_state: str = ""
+    trainer_started_at: float | None = None
+    event_bytes: int = 0
+    last_progress_at: float | None = None
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ExitRecord:
+    """What the payload leaves at the end of a start; ``final`` is False for the provisional one written on a signal.
+
+    cause: completed, failed, signal, fenced, superseded, cancelled, time-limit, preempted, image-changed,
+    image-missing, command-missing, no-config.
+    trainer_started_at and ended_at bound the time in which the trainer lived; both None for a fenced start.
+    """
+
+    schema: int
+    job_id: str
+    attempt: int
+    restart: int
+    node: str
+    cause: str
+    returncode: int
+    final: bool
+    started_at: float
+    trainer_started_at: float | None = None
+    ended_at: float | None = None
+    requeued: bool = False
+    detail: str = ""
+
+
+# --- what is thought --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Health:
+    """The verdict on the process. ``cause`` names how it ended; ``detail`` says which source said what."""
+
+    verdict: Verdict
+    cause: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A diagnosed fact about a curve, with its evidence.
+
+    first_step, last_step: where it begins and where it was last seen, in the units of ``tag``.
+    onset: when it began (POSIX seconds, from the events' own wall times), or None.
+    severity: ``note`` is worth knowing; ``intervene`` calls for a change.
+    """
+
+    kind: str
+    tag: str
+    first_step: int
+    last_step: int
+    severity: Severity
+    onset: float | None = None
+    evidence: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One scalar of the config, from ``old`` to ``new``; ``key`` is dotted (``optimizer.lr``)."""
+
+    key: str
+    old: Scalar
+    new: Scalar
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a rule or the agent wants; the guard decides. ``author``: ``rule:NAME`` or ``model:NAME``."""
+
+    action: Action
+    author: str
+    reason: str
+    changes: tuple[Change, ...] = ()
+    resume: Resume = "none"
+    finding: Finding | None = None
+    resources: Mapping[str, Scalar] = field(default_factory=dict)
+    exclude_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the guard made of a proposal. ``refusals`` name the bounds that stood in the way, one sentence each."""
+
+    outcome: Outcome
+    proposal: Proposal
+    refusals: tuple[str, ...] = ()
