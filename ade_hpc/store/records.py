@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in an attempt's folder: its record, who owns it, its heartbeats and exit records.
+
+Compute nodes write here and other nodes read, so everything is replaced whole and nothing read is trusted: a record
+that does not have the right shape counts as not there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ade_hpc.model import Change, ExitRecord, Heartbeat, Scalar
+from ade_hpc.store.files import create_exclusive, read_json, write_json
+from ade_hpc.store.layout import AttemptDir
+
+SCHEMA = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """The container image as it was at submit. The payload refuses to start from another one (invariant 7)."""
+
+    path: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class ParentRecord:
+    """The checkpoint that an attempt starts from, as pinned in its ``start/``."""
+
+    attempt: int
+    name: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """All that the payload needs, and all that explains the attempt later. Written once, before ``sbatch``.
+
+    spec: the experiment as validated at submit (``Experiment.to_json()``).
+    prefix: the experiment's folder inside the committed tree, the trainer's working directory.
+    container: path of apptainer or singularity, empty for the host's own environment.
+    """
+
+    schema: int
+    experiment: str
+    number: int
+    token: str
+    scheduler: str
+    commit: str
+    tree: str
+    prefix: str
+    spec: Mapping[str, Any]
+    config: Mapping[str, Scalar]
+    created_at: float
+    heartbeat_interval_s: float
+    author: str
+    reason: str
+    container: str = ""
+    image: ImageRecord | None = None
+    parent: ParentRecord | None = None
+    changes: tuple[Change, ...] = field(default_factory=tuple)
+
+
+def save_attempt(attempt: AttemptDir, record: AttemptRecord) -> None:
+    write_json(attempt.record, asdict(record))
+
+
+def load_attempt(attempt: AttemptDir) -> AttemptRecord | None:
+    """The attempt's record, or None where a submission was cut off before it was written."""
+    return _load(AttemptRecord, attempt.record)
+
+
+# --- the fence (invariant 1c) -----------------------------------------------------------------------------------
+
+
+def claim_owner(attempt: AttemptDir, job_id: str) -> bool:
+    """Become the one job that may run this attempt; a requeue of the same job id passes again."""
+    created = create_exclusive(attempt.owner, json.dumps({"job_id": job_id}).encode())
+    return created or owner_of(attempt) == job_id
+
+
+def owner_of(attempt: AttemptDir) -> str | None:
+    """The job id that passed the fence, or None as long as nobody did."""
+    value = read_json(attempt.owner)
+    return str(value["job_id"]) if value and "job_id" in value else None
+
+
+def supersede(attempt: AttemptDir, by: str) -> None:
+    """Put up the tombstone: no job of this attempt may pass the fence any more, and one that runs ends itself."""
+    create_exclusive(attempt.superseded, json.dumps({"by": by}).encode())
+
+
+def superseded_by(attempt: AttemptDir) -> str | None:
+    """Who put the tombstone there (``attempt 4``, ``cancel``), or None where there is none."""
+    if not attempt.superseded.exists():
+        return None
+    value = read_json(attempt.superseded)
+    return str(value.get("by", "")) if value else ""
+
+
+# --- heartbeats and exit records --------------------------------------------------------------------------------
+
+
+def save_heartbeat(attempt: AttemptDir, beat: Heartbeat) -> None:
+    write_json(attempt.heartbeats / f"{beat.node}.json", asdict(beat))
+
+
+def load_heartbeats(attempt: AttemptDir) -> list[Heartbeat]:
+    """The latest heartbeat of each node."""
+    beats = (_load(Heartbeat, path) for path in sorted(attempt.heartbeats.glob("*.json")))
+    return [beat for beat in beats if beat is not None]
+
+
+def save_exit(attempt: AttemptDir, record: ExitRecord) -> None:
+    write_json(attempt.exits / f"{record.restart}.{record.node}.json", asdict(record))
+
+
+def save_fenced_exit(attempt: AttemptDir, record: ExitRecord) -> None:
+    """A job that is not the owner must not overwrite the owner's record of the same restart and node."""
+    write_json(attempt.exits / f"fenced-{record.job_id}.{record.restart}.{record.node}.json", asdict(record))
+
+
+def load_exits(attempt: AttemptDir) -> list[ExitRecord]:
+    """The exit records of all starts that passed the fence, oldest start first; fenced ones are left out."""
+    records = (_load(ExitRecord, path) for path in attempt.exits.glob("[0-9]*.json"))
+    return sorted((record for record in records if record is not None), key=lambda record: record.restart)
+
+
+def _load(kind: type[T], path: Path) -> T | None:
+    value = read_json(path)
+    if value is None:
+        return None
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, ValueError):
+        return None
