@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fence: at most one job of an experiment is past it at any time (invariant 1c).
+
+The order is what makes it hold, without a lock. Every start first *shows itself* (a heartbeat of its restart), then
+looks for the tombstone. A successor first *puts up the tombstones* of all older attempts, then looks for their
+heartbeats. Whichever way two starts interleave, one of them sees the other: the older one finds its tombstone and
+ends, or the newer one sees it alive and waits until it has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ade_hpc.job.identity import JobIdentity
+from ade_hpc.store.layout import AttemptDir
+from ade_hpc.store.records import (
+    claim_owner,
+    load_exits,
+    load_heartbeats,
+    owner_of,
+    supersede,
+    superseded_by,
+)
+
+SILENT_BEATS = 3  # a predecessor whose counter stands still for this many intervals is dead (its node is lost)
+
+
+def refuse_at_fence(attempt: AttemptDir, job: JobIdentity, show: Callable[[], None]) -> str | None:
+    """Claim the attempt for this job, show ourselves, and say why this start must end now, or None.
+
+    ``show`` writes the first heartbeat of this start.
+    """
+    if not claim_owner(attempt, job.job_id):
+        return f"job {owner_of(attempt)} owns attempt {attempt.number}"
+    show()
+    by = superseded_by(attempt)
+    return f"attempt {attempt.number} was superseded by {by}" if by is not None else None
+
+
+def bury_predecessors(attempt: AttemptDir) -> list[AttemptDir]:
+    """Put the tombstone on all older attempts; returns those that a job ever claimed."""
+    older = [other for other in attempt.experiment.attempts() if other.number < attempt.number]
+    for other in older:
+        supersede(other, f"attempt {attempt.number}")
+    return [other for other in older if owner_of(other) is not None]
+
+
+def wait_for_end(older: AttemptDir, interval_s: float, give_up: Callable[[], bool], poll_s: float = 0.2) -> None:
+    """Return once no start of an older attempt can be alive, or when ``give_up`` says so.
+
+    Alive is what has shown itself and left no final exit record of that start, and whose counter still moves. A lost
+    node leaves no exit record; there the counter must stand still for SILENT_BEATS intervals.
+    """
+    seen, since = _counters(older), time.monotonic()
+    while seen and not give_up() and time.monotonic() - since < SILENT_BEATS * interval_s:
+        time.sleep(poll_s)
+        now = _counters(older)
+        if now != seen:
+            seen, since = now, time.monotonic()
+
+
+def _counters(attempt: AttemptDir) -> dict[tuple[str, int], int]:
+    """Counters of the starts of this attempt that have not left a final exit record."""
+    ended = {(record.node, record.restart) for record in load_exits(attempt) if record.final}
+    beats = load_heartbeats(attempt)
+    if not beats and not ended and owner_of(attempt) is not None:
+        return {("", -1): 0}  # claimed, and not yet shown: give it the time to do so
+    return {(beat.node, beat.restart): beat.counter for beat in beats if (beat.node, beat.restart) not in ended}

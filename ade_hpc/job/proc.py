@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading /proc: which process is the trainer, is it still the same one, what does it use (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Apptainer's own processes between the one we started and the trainer (measured with 1.4.5)
+CONTAINER_HELPERS = frozenset({"squashfuse_ll", "squashfuse", "fuse-overlayfs", "fuse2fs", "gocryptfs"})
+CONTAINER_PARENTS = frozenset({"starter", "starter-suid", "apptainer", "singularity", "appinit", "sinit"})
+TRAINER_GOES_FIRST = 500
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process: pids are reused, (pid, start time) are not within one boot. ``state`` is R, S, D, T, Z..."""
+
+    pid: int
+    starttime: int
+    state: str
+    name: str
+    rss_bytes: int
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process(pid: int) -> Process | None:
+    """The process of this pid now, or None where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    head, _, tail = text.rpartition(")")  # the name may hold spaces and parentheses
+    fields = tail.split()
+    name = head.partition("(")[2]
+    return Process(pid, int(fields[19]), fields[0], name, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
+
+
+def children(pid: int) -> list[int]:
+    """Direct children; the kernel lists them per thread, so all threads are read."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in path.read_text().split()]
+        except OSError:
+            continue  # the thread ended meanwhile
+    return found
+
+
+def trainer_below(pid: int) -> Process | None:
+    """The user's own process below the one we started: through apptainer's starter and init, past its helpers."""
+    current = process(pid)
+    while current is not None and current.name in CONTAINER_PARENTS:
+        below = [process(child) for child in children(current.pid)]
+        real = [child for child in below if child is not None and child.name not in CONTAINER_HELPERS]
+        if not real:
+            return None
+        current = real[0]
+    return current
+
+
+@contextmanager
+def trainer_goes_first() -> Iterator[None]:
+    """Processes started inside are the kernel's first choice when memory runs out, before the sidecar.
+
+    Raising the own score and lowering it back to where it was needs no privilege (proc_pid_oom_score_adj(5)).
+    """
+    path = Path("/proc/self/oom_score_adj")
+    before = path.read_text()
+    path.write_text(str(max(TRAINER_GOES_FIRST, int(before))))
+    try:
+        yield
+    finally:
+        path.write_text(before)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One start of an attempt, from the fence to the final exit record.
+
+The shape that passed on real Slurm: handlers only set a reason; the main loop polls; on a reason a *provisional*
+exit record first (the job may be killed at any time from then on), the declared signal to the trainer, the final
+record; a requeue only if the reason is ours, Slurm says RUNNING and there is no tombstone, because a requeue after
+scancel brings the job back from the dead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ade_hpc.errors import StoreError
+from ade_hpc.job import fence
+from ade_hpc.job.identity import JobIdentity, identify
+from ade_hpc.job.launchline import LaunchLine, build_launch_line
+from ade_hpc.job.sidecar import Sidecar
+from ade_hpc.job.signals import Asked, SlurmState, ask_slurm, cause_of, requeue
+from ade_hpc.job.trainer import NOT_STARTED, Trainer
+from ade_hpc.model import ExitRecord
+from ade_hpc.spec.experiment import Experiment
+from ade_hpc.store.layout import AttemptDir
+from ade_hpc.store.records import (
+    SCHEMA,
+    AttemptRecord,
+    ImageRecord,
+    load_attempt,
+    save_exit,
+    save_fenced_exit,
+    superseded_by,
+)
+
+POLL_S = 0.1
+TOMBSTONE_EVERY_S = 1.0
+SAME_SIGNAL_S = 0.5
+CANCEL_GRACE_S = 8.0  # Slurm's KillWait and the local scheduler's grace end it anyway; this is for a plain TERM
+
+
+def run_start(attempt: AttemptDir, environ: Mapping[str, str]) -> int:
+    """Run one start; returns the exit code of the job. Raises StoreError where there is no such attempt."""
+    job = identify(environ)
+    record = load_attempt(attempt)
+    if record is None:
+        raise StoreError(f"{attempt.record}: is missing or damaged: submit the experiment again")
+    return _Start(attempt, job, record).run(environ)
+
+
+class _Start:
+    def __init__(self, attempt: AttemptDir, job: JobIdentity, record: AttemptRecord) -> None:
+        self.attempt = attempt
+        self.job = job
+        self.record = record
+        self.experiment = Experiment.from_json(dict(record.spec))
+        self.asked = Asked()
+        self.sidecar = Sidecar(attempt, job, record.heartbeat_interval_s)
+        self.exit = ExitRecord(
+            SCHEMA, job.job_id, attempt.number, job.restart, job.node, "running", 0, False, time.time()
+        )
+
+    def run(self, environ: Mapping[str, str]) -> int:
+        fenced = fence.refuse_at_fence(self.attempt, self.job, self.sidecar.show)
+        if fenced is not None:
+            return self._fenced(fenced)
+        for older in fence.bury_predecessors(self.attempt):
+            fence.wait_for_end(older, self.record.heartbeat_interval_s, self._must_go)
+        if self._must_go():
+            return self._finish(self._why_gone(), 1)
+        wrong = _changed_image(self.record.image)
+        if wrong:
+            return self._finish("image-changed", 1, wrong)
+        line = build_launch_line(self.attempt, self.job, self.record, self.experiment, environ)
+        return self._supervise(line)
+
+    # --- before the trainer ---
+
+    def _fenced(self, why: str) -> int:
+        """A job that must not run ends with 0: it did nothing, and Slurm should not run it again."""
+        record = replace(self.exit, cause="fenced", final=True, detail=why, ended_at=time.time())
+        save_fenced_exit(self.attempt, record)
+        return 0
+
+    def _must_go(self) -> bool:
+        return self.asked.signal is not None or superseded_by(self.attempt) is not None
+
+    def _why_gone(self) -> str:
+        return "superseded" if superseded_by(self.attempt) is not None else "cancelled"
+
+    # --- with the trainer ---
+
+    def _supervise(self, line: LaunchLine) -> int:
+        try:
+            trainer = Trainer.start(self.attempt, line.argv, env=line.env, cwd=line.cwd, pass_fds=line.pass_fds)
+        except OSError as error:
+            return self._finish("command-missing", NOT_STARTED, f"{line.argv[0]}: {error.strerror}")
+        finally:
+            for descriptor in line.pass_fds:
+                os.close(descriptor)
+        self.exit = replace(self.exit, trainer_started_at=trainer.started_at)
+        self.sidecar.watch(trainer.pid, trainer.started_at, line.tensorboard)
+        code = self._watch(trainer)
+        if code is None or (code > 128 and self._was_asked_too()):
+            code = self._interrupt(trainer)
+        else:
+            self._finish("completed" if code == 0 else "signal" if code > 128 else "failed", code)
+        trainer.sweep()
+        return code
+
+    def _watch(self, trainer: Trainer) -> int | None:
+        """Until the trainer ends (its code) or the job is asked to go (None)."""
+        next_look = 0.0
+        while (code := trainer.poll()) is None:
+            if self.asked.signal is not None:
+                return None
+            if time.monotonic() >= next_look:
+                if superseded_by(self.attempt) is not None:
+                    return None
+                self.sidecar.beat_if_due()
+                next_look = time.monotonic() + TOMBSTONE_EVERY_S
+            time.sleep(POLL_S)
+        return code
+
+    def _was_asked_too(self) -> bool:
+        """Did the signal that ended the trainer come to us as well? Where Slurm signals the whole process tree
+        (proctrack/linuxproc), the trainer may have died of it before we saw ours."""
+        until = time.monotonic() + SAME_SIGNAL_S
+        while not self._must_go() and time.monotonic() < until:
+            time.sleep(POLL_S)
+        return self._must_go()
+
+    def _interrupt(self, trainer: Trainer) -> int:
+        """The job is asked to go: say so on disk, tell the trainer, say how it ended, queue again if that is right."""
+        if superseded_by(self.attempt) is not None:
+            code = trainer.end(None, 0)
+            return self._finish("superseded", code)
+        asked = self.asked.signal or signal.SIGTERM
+        state = ask_slurm(self.job.job_id) if self.job.slurm else SlurmState()
+        cause = cause_of(asked, state, self.job.slurm)
+        self._save(replace(self.exit, cause=cause, final=False))
+        declared = self._declared_signal()
+        code = trainer.end(declared, self._grace_s(cause))
+        if code == 0:
+            return self._finish("completed", 0)
+        return self._requeue(cause, code) if self._may_requeue(cause) else self._finish(cause, code)
+
+    def _declared_signal(self) -> int | None:
+        """No signal is sent unless `checkpoint.signal` declares one: then the last periodic checkpoint counts."""
+        checkpoint = self.experiment.checkpoint
+        return signal.Signals[checkpoint.signal].value if checkpoint and checkpoint.signal else None
+
+    def _grace_s(self, cause: str) -> float:
+        """Near the time limit the signal came early enough; a cancelled job has KillWait only."""
+        return max(CANCEL_GRACE_S, self.experiment.signal_delay_s - 15) if cause == "time-limit" else CANCEL_GRACE_S
+
+    def _may_requeue(self, cause: str) -> bool:
+        if not (self.job.slurm and self.job.leader and cause in ("time-limit", "preempted")):
+            return False
+        if superseded_by(self.attempt) is not None or ask_slurm(self.job.job_id).job_state != "RUNNING":
+            return False
+        return cause == "preempted" or self.sidecar.progressed
+
+    def _requeue(self, cause: str, code: int) -> int:
+        self._finish(cause, code, requeued=True)
+        problem = requeue(self.job.job_id)
+        if problem:
+            self._finish(cause, code, f"could not be queued again: {problem}")
+        return 1
+
+    # --- the record ---
+
+    def _finish(self, cause: str, code: int, detail: str = "", *, requeued: bool = False) -> int:
+        self.sidecar.beat_if_due()
+        self._save(
+            replace(
+                self.exit,
+                cause=cause,
+                returncode=code,
+                final=True,
+                ended_at=time.time(),
+                detail=detail,
+                requeued=requeued,
+            )
+        )
+        if detail:
+            print(f"ade-hpc: {cause}: {detail}", flush=True)
+        return code
+
+    def _save(self, record: ExitRecord) -> None:
+        if not self.job.leader:
+            return
+        try:
+            save_exit(self.attempt, record)
+        except OSError as error:
+            print(f"ade-hpc: the exit record could not be written: {error.strerror}", flush=True)
+
+
+def _changed_image(image: ImageRecord | None) -> str:
+    """Why this is not the image that was submitted, or an empty string. The digest is taken only if the file moved."""
+    if image is None:
+        return ""
+    try:
+        info = Path(image.path).stat()
+    except OSError as error:
+        return f"{image.path}: {error.strerror}"
+    if (info.st_size, info.st_mtime_ns, info.st_ino) == (image.size, image.mtime_ns, image.inode):
+        return ""
+    with Path(image.path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if digest == image.sha256 else f"{image.path}: changed since it was submitted; submit again"

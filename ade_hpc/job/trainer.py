@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's process: started in a session of its own, told, then ended, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ade_hpc.job import proc
+from ade_hpc.store.files import write_json
+from ade_hpc.store.layout import AttemptDir
+
+NOT_STARTED = 127  # as a shell says for a command that can't be run
+LAST_WORDS_S = 5.0
+
+
+class Trainer:
+    """One run of the user's command."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self.started_at = time.time()
+
+    @classmethod
+    def start(
+        cls, attempt: AttemptDir, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
+    ) -> Trainer:
+        """Raises OSError where the command can't be run. Output goes where the job's own goes."""
+        with proc.trainer_goes_first():
+            popen = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the payload's group must not reach it unasked
+                pass_fds=tuple(pass_fds),
+            )
+        born = proc.process(popen.pid)
+        record = {"pid": popen.pid, "starttime": born.starttime if born else 0, "boot_id": proc.boot_id()}
+        write_json(attempt.trainer, {**record, "pgid": popen.pid})
+        return cls(popen)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def poll(self) -> int | None:
+        """The exit code as a shell counts it (128 + signal), or None while it lives."""
+        code = self._popen.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def tell(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._popen.send_signal(number)
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for the end at most so long. Polls: a blocking wait and signal handlers do not go together."""
+        until = time.monotonic() + seconds
+        while (code := self.poll()) is None and time.monotonic() < until:
+            time.sleep(0.05)
+        return code
+
+    def end(self, first: int | None, grace_s: float) -> int:
+        """The ladder: the declared signal and its grace, TERM and a few seconds, KILL of the whole group.
+
+        TERM to a stopped process stays pending for ever, so KILL always comes last.
+        """
+        if first is not None:
+            self.tell(first)
+            if (code := self.wait(grace_s)) is not None:
+                return code
+        self.tell(signal.SIGTERM)
+        if (code := self.wait(LAST_WORDS_S)) is None:
+            self.sweep()
+            self._popen.wait()
+            code = self.poll()
+        return code if code is not None else 128 + signal.SIGKILL
+
+    def sweep(self) -> None:
+        """KILL what is left of the trainer's process group (workers that outlived their parent)."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
