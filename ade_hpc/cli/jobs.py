@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""submit, logs, cancel, tick."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ade_hpc.cli.tables import sentence
+from ade_hpc.launch.schedulers import open_scheduler
+from ade_hpc.spec.site import Site, load_site
+from ade_hpc.store.registry import experiments, registry_path
+
+STEPS = {
+    "mkdir": "claim the attempt",
+    "commit": "commit what is to run",
+    "snapshot": "freeze the tree",
+    "sbatch": "submit",
+    "unclear": "the scheduler's answer was lost: looking for the job before trying again",
+    "tombstone": "retire the old attempt",
+    "scancel": "cancel the old job",
+}
+
+
+def submit(path: Path, *, local: bool, dry_run: bool, follow: bool, allow_dirty: bool, as_json: bool) -> None:
+    from ade_hpc.launch import submit as launch
+    from ade_hpc.spec.experiment import load_experiment
+
+    site = load_site(os.environ)
+    experiment = load_experiment(path, site)
+    scheduler = open_scheduler("local" if local else site.scheduler, site)
+    if dry_run:
+        print(launch.preview(experiment, site, scheduler), end="")
+        return
+    number, job_id = launch.submit(
+        experiment, site, scheduler, registry_path(os.environ), allow_dirty=allow_dirty, announce=progress
+    )
+    if as_json:
+        run_dir = launch.experiment_dir(experiment).path
+        print(json.dumps({"name": experiment.name, "attempt": number, "job_id": job_id, "run_dir": str(run_dir)}))
+    else:
+        print(f"{experiment.name}: attempt {number} is job {job_id} ({scheduler.kind})")
+        print(f"next: ade-hpc status {experiment.name}   |   ade-hpc logs {experiment.name} --follow")
+    if follow:
+        logs(experiment.name, None, follow=True)
+
+
+def progress(step: str) -> None:
+    """One dim line a step, on a terminal only."""
+    name, _, place = step.partition(":")
+    if place == "before" and name in STEPS and sys.stderr.isatty():
+        print(f"  {STEPS[name]}...", file=sys.stderr)
+
+
+def logs(name: str, attempt: int | None, *, follow: bool) -> None:
+    from ade_hpc.report import logs as report
+
+    folder = experiments(registry_path(os.environ), (name,))[0]
+    if not follow:
+        for path in report.log_files(folder, attempt):
+            sys.stdout.write(report.tail(path))
+        return
+    for text in report.wait_and_follow(folder, attempt):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def cancel(name: str) -> None:
+    from ade_hpc.launch.cancel import cancel as end
+    from ade_hpc.supervisor.experiment import load_supervised
+
+    site = load_site(os.environ)
+    one = load_supervised(experiments(registry_path(os.environ), (name,))[0])
+    ended = end(one.folder, open_scheduler(one.scheduler, site), who=getpass.getuser())
+    print(f"{name}: cancelled {f'job {ended[-1]}' if ended else '(it had no job)'}; `ade-hpc submit` starts it anew")
+
+
+def tick(names: Sequence[str], *, dry_run: bool, as_json: bool) -> None:
+    from ade_hpc.supervisor.tick import Ticker, exit_code
+
+    site = load_site(os.environ)
+    folders = experiments(registry_path(os.environ), tuple(names))
+    reports = Ticker(site, _opener(site), progress, dry_run).tick(folders)
+    if as_json:
+        print(json.dumps({"schema": 1, "experiments": [_plain(asdict(report)) for report in reports]}))
+    else:
+        for report in reports:
+            print(sentence(report))
+    raise typer.Exit(exit_code(reports))
+
+
+def _opener(site: Site) -> Callable[[str], Any]:
+    return lambda kind: open_scheduler(kind, site)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become words."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

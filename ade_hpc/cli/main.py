@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Commands are thin, and what a command needs is imported inside it: `--help` stays light."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ade_hpc import __version__
+from ade_hpc.errors import AdeError
+
+app = typer.Typer(
+    name="ade-hpc",
+    help="Runs deep-learning experiments on Slurm overnight: watches, diagnoses, repairs and resubmits them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME...]", help="Experiments; all of them if none is named.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+
+
+def run() -> None:
+    """The entry point: every error of ours is one sentence on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except AdeError as error:
+        print(f"ade-hpc: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - a fault of ours is one sentence too; its traceback is kept
+        print(f"ade-hpc: internal error ({type(error).__name__}); please report {_keep_traceback()}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _keep_traceback() -> str:
+    """Write the traceback where its reader finds it; never into a run folder or a log that is shared."""
+    import tempfile
+    import traceback
+
+    handle, name = tempfile.mkstemp(prefix="ade-hpc-error-", suffix=".txt")
+    with os.fdopen(handle, "w") as file:
+        traceback.print_exc(file=file)
+    return name
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ade-hpc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Runs deep-learning experiments on Slurm overnight: watches, diagnoses, repairs and resubmits them."""
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path()) -> None:
+    """Write a commented experiment.yaml, config.yaml, preferences.md and apptainer/trainer.def.
+
+    Files that are there already stay as they are. Example: ade-hpc init myproject
+    """
+    from ade_hpc.cli import files
+
+    files.init(folder)
+
+
+@app.command()
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", help="Default: experiment.yaml")] = None,
+    as_json: Json = False,
+) -> None:
+    """Validate experiment.yaml, its preferences.md and config, or site.yaml: every error with file and line.
+
+    Example: ade-hpc check experiment.yaml
+    """
+    from ade_hpc.cli import files
+
+    files.check(paths or [Path("experiment.yaml")], as_json=as_json)
+
+
+@app.command()
+def submit(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml")],
+    local: Annotated[bool, typer.Option("--local", help="Run on this machine instead of on Slurm.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact batch script and do nothing.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay and print the output; Ctrl-C leaves the job.")] = False,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Run uncommitted changes: they are committed on the ade/ branch.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Freeze the committed tree and submit it as a new attempt.
+
+    Examples: ade-hpc submit experiment.yaml   |   ade-hpc submit experiment.yaml --local --follow
+    """
+    from ade_hpc.cli import jobs
+
+    jobs.submit(experiment, local=local, dry_run=dry_run, follow=follow, allow_dirty=allow_dirty, as_json=as_json)
+
+
+@app.command()
+def status(names: Names = None, as_json: Json = False) -> None:
+    """Show each experiment: its health, why it waits, when it may start, where its output is.
+
+    Examples: ade-hpc status   |   ade-hpc status digits --json
+    """
+    from ade_hpc.cli import tables
+
+    tables.status(tuple(names or ()), as_json=as_json)
+
+
+@app.command()
+def history(
+    name: Name,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also what each tick saw and thought.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell the story of one experiment: attempts, where they came from, what was done and why.
+
+    Example: ade-hpc history digits -v
+    """
+    from ade_hpc.cli import tables
+
+    tables.history(name, verbose=verbose, as_json=as_json)
+
+
+@app.command()
+def logs(
+    name: Name,
+    attempt: Annotated[int | None, typer.Option(help="Number of the attempt; default: the one in charge.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on printing until the attempt has ended.")] = False,
+) -> None:
+    """Print the trainer's output.
+
+    Example: ade-hpc logs digits --follow
+    """
+    from ade_hpc.cli import jobs
+
+    jobs.logs(name, attempt, follow=follow)
+
+
+@app.command()
+def cancel(name: Name) -> None:
+    """End an experiment. Nothing brings it back but a new `submit`.
+
+    Example: ade-hpc cancel digits
+    """
+    from ade_hpc.cli import jobs
+
+    jobs.cancel(name)
+
+
+@app.command()
+def tick(
+    names: Names = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and think, but change and record nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """One pass over the experiments: observe, diagnose, propose, guard, act, record. What scrontab calls.
+
+    Exit codes: 0 clean, 1 failed, 3 a source did not answer, 4 a person is needed.
+    Examples: ade-hpc tick   |   ade-hpc tick digits --dry-run
+    """
+    from ade_hpc.cli import jobs
+
+    jobs.tick(tuple(names or ()), dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def diagnose(
+    logdir: Annotated[Path, typer.Argument(help="A folder with TensorBoard event files.")],
+    objective: Annotated[
+        str | None, typer.Option(metavar="TAG:max|min", help="What counts; guessed if absent.")
+    ] = None,
+    until_step: Annotated[int | None, typer.Option(help="Judge only the steps up to this one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with the learning curves of any TensorBoard folder.
+
+    Example: ade-hpc diagnose runs/exp1 --objective accuracy/val:max
+    """
+    from ade_hpc.cli import curves
+
+    curves.diagnose(logdir, objective, until_step, as_json=as_json)
+
+
+@app.command()
+def plot(
+    logdir: Annotated[Path, typer.Argument(help="A folder with TensorBoard event files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.png")],
+    objective: Annotated[
+        str | None, typer.Option(metavar="TAG:max|min", help="What counts; guessed if absent.")
+    ] = None,
+) -> None:
+    """Draw the learning curves of any TensorBoard folder, with what was found marked.
+
+    Example: ade-hpc plot runs/exp1 -o curves.png
+    """
+    from ade_hpc.cli import curves
+
+    curves.plot(logdir, output, objective)
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of the trainer.")] = 0,
+    observe: Annotated[bool, typer.Option("--observe", help="The twin: mode observe, nothing is repaired.")] = False,
+    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the scratch project goes.")] = None,
+) -> None:
+    """The whole story on this machine: a diverging run is found, repaired in git, resubmitted and proved.
+
+    No cluster, no key; under two minutes. The last line is JSON.
+    """
+    from ade_hpc.cli import demo as story
+
+    story.tell(seed=seed, observe=observe, folder=keep)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""status and history as tables for people and JSON for programs; one tick's report as sentences."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ade_hpc.metrics.text import printable
+from ade_hpc.store.registry import experiments, registry_path
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ade_hpc.report.status import StatusRow
+    from ade_hpc.supervisor.tick import Report
+
+COLOURS = {
+    "running": "green", "pending": "cyan", "starting": "cyan", "stalled": "red", "lost": "red", "unknown": "yellow",
+}  # fmt: skip
+
+
+def status(names: tuple[str, ...], *, as_json: bool) -> None:
+    from ade_hpc.launch.schedulers import open_scheduler
+    from ade_hpc.report import status as report
+    from ade_hpc.spec.site import load_site
+
+    site = load_site(os.environ)
+    rows = report.gather(experiments(registry_path(os.environ), names), lambda kind: open_scheduler(kind, site))
+    if as_json:
+        print(json.dumps(report.as_json(rows)))
+    else:
+        _print(_status_table(rows))
+        for row in rows:
+            for line in _below(row):
+                print(line)
+    raise typer.Exit(report.exit_code(rows))
+
+
+def _status_table(rows: list[StatusRow]) -> Table:
+    table = _table("experiment", "health", "attempt", "job", "heartbeat", "last tick", "findings")
+    for row in rows:
+        colour = COLOURS.get(row.health, "red" if row.cause not in ("completed", "") else "green")
+        table.add_row(
+            row.name,
+            f"[{colour}]{row.health}{f' ({row.cause})' if row.cause else ''}[/]",
+            str(row.attempt or "-"),
+            row.job_id or "-",
+            age(row.heartbeat_age_s),
+            age(row.last_tick_age_s),
+            printable(", ".join(row.findings)) or "-",
+        )
+    return table
+
+
+def _below(row: StatusRow) -> list[str]:
+    """What does not fit into a row: why it waits, when it may start, where the output is, what could not be seen."""
+    lines = [f"{row.name}: {printable(row.detail, 300)}"] if row.detail else []
+    if row.reason:
+        lines.append(f"  waits: {printable(row.reason, 300)}")
+    if row.starts_at:
+        lines.append(f"  estimated start: {time.strftime('%Y-%m-%d %H:%M', time.localtime(row.starts_at))}")
+    if row.output:
+        lines.append(f"  output: {row.output}")
+    if row.problem:
+        lines.append(f"  could not see: {printable(row.problem, 500)}")
+    return lines
+
+
+def history(name: str, *, verbose: bool, as_json: bool) -> None:
+    from ade_hpc.report import history as report
+
+    folder = experiments(registry_path(os.environ), (name,))[0]
+    if as_json:
+        print(json.dumps(report.as_json(folder)))
+        return
+    table = _table("attempt", "made", "by", "what", "from", "commit", "job", "starts", "outcome")
+    for row in report.attempts(folder):
+        what = ", ".join(row.changes) or row.reason
+        table.add_row(
+            str(row.attempt), clock(row.made_at), row.author, printable(what), row.parent or "-",
+            row.commit[:10] or "-", row.job_id or "-", str(row.starts), row.outcome,
+        )  # fmt: skip
+    _print(table)
+    events, notes = report.story(folder)
+    for event in events if verbose else ():
+        print(f"{clock(event.time)}  {event.text}")
+    for note in notes:
+        print(f"warning: {note}")
+
+
+def sentence(report: Report) -> str:
+    """One experiment's report as a few words; a line for each problem."""
+    health = report.health
+    words = [f"{report.name}: {health.verdict}{f' ({health.cause})' if health.cause else ''}"]
+    found = [f"{one.kind} in {printable(one.tag)} from step {one.first_step}" for one in report.findings]
+    words += [f"found {', '.join(found)}"] if found else []
+    if report.decision is not None and not report.done:
+        refused = f": {'; '.join(report.decision.refusals)}" if report.decision.refusals else ""
+        words.append(f"{report.decision.proposal.author} {report.decision.outcome}{refused}")
+    words += [report.done] if report.done else []
+    problems = "".join(f"\n  problem: {printable(problem, 500)}" for problem in report.problems)
+    return "; ".join(words) + problems
+
+
+def age(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
+def clock(seconds: float) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _table(*headers: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    Console().print(table)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules: what the researcher wants done when something is found. Pure; the first rule that holds speaks.
+
+Where no rule speaks, the agent may be asked (see question.py): whatever proposes, the guard decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ade_hpc.model import Change, Finding, Health, Proposal, Scalar
+from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.spec.preferences import Preferences
+from ade_hpc.spec.rules import Condition, Do, Rule
+
+# What a person has to do in their framework, because resuming restored the old value there.
+ADVICE = (
+    "the trainer took the old value from the checkpoint; re-apply the config after loading: in torch set "
+    "param_groups[...]['lr'], ['initial_lr'] and the scheduler's base_lrs, in Lightning in on_fit_start, in Hugging "
+    "Face in a callback's on_train_begin"
+)
+
+
+def propose(
+    snapshot: Snapshot, health: Health, findings: Sequence[Finding], preferences: Preferences
+) -> Proposal | None:
+    """What should be done now, or None. Nothing is proposed on what is unknown, or for what a person has ended."""
+    if not may_be_judged(snapshot, health):
+        return None
+    ineffective = next((finding for finding in findings if finding.kind == "change-ineffective"), None)
+    if ineffective is not None:
+        seen = ineffective.evidence
+        reason = f"{seen['key']} was committed as {seen['committed']} but {seen['logged']} was logged: {ADVICE}"
+        return Proposal("ask", "proof", reason, finding=ineffective)
+    rule = next((rule for rule in preferences.rules if holds(rule.when, snapshot, health, findings)), None)
+    return _from_rule(rule, snapshot, health, findings) if rule else None
+
+
+def may_be_judged(snapshot: Snapshot, health: Health) -> bool:
+    """Nothing is decided on what is unknown or has not begun, and what a person has ended stays ended."""
+    cancelled = health.verdict == "ended" and health.cause == "cancelled"
+    return snapshot.superseded_by is None and health.verdict not in ("unknown", "pending") and not cancelled
+
+
+def holds(condition: Condition, snapshot: Snapshot, health: Health, findings: Sequence[Finding]) -> bool:
+    """Is the condition true of this snapshot?"""
+    if condition.all is not None:
+        return all(holds(inner, snapshot, health, findings) for inner in condition.all)
+    if condition.any is not None:
+        return any(holds(inner, snapshot, health, findings) for inner in condition.any)
+    if condition.finding is not None:
+        return _matching(condition, findings) is not None
+    if condition.health is not None:
+        return condition.health in (health.verdict, health.cause)
+    return _metric_holds(condition, snapshot)
+
+
+def _matching(condition: Condition, findings: Sequence[Finding]) -> Finding | None:
+    """A finding of this kind that calls for an intervention, or any in a tag that the rule names itself."""
+    return next(
+        (
+            finding
+            for finding in findings
+            if finding.kind == condition.finding
+            and (finding.severity == "intervene" if condition.tag is None else finding.tag == condition.tag)
+        ),
+        None,
+    )
+
+
+def _metric_holds(condition: Condition, snapshot: Snapshot) -> bool:
+    series = snapshot.curves.series.get(condition.metric or "")
+    if series is None or not len(series) or not math.isfinite(latest := float(series.values[-1])):
+        return False
+    above = condition.above is None or latest > condition.above
+    return above and (condition.below is None or latest < condition.below)
+
+
+def _from_rule(rule: Rule, snapshot: Snapshot, health: Health, findings: Sequence[Finding]) -> Proposal:
+    cause = _cause(rule.when, findings)
+    reason = _because(cause, health)
+    author = f"rule:{rule.name}"
+    if rule.do.stop or rule.do.ask:
+        return Proposal("stop" if rule.do.stop else "ask", author, reason, finding=cause)
+    changes = _changes(rule.do, snapshot)
+    return Proposal(
+        action="change" if changes or rule.do.resources else "restart",
+        author=author,
+        reason=reason,
+        changes=changes,
+        resume=rule.do.resume,
+        finding=cause,
+        resources=rule.do.resources,
+        exclude_nodes=(snapshot.truth.nodes,) if rule.do.exclude_node and snapshot.truth.nodes else (),
+    )
+
+
+def _cause(condition: Condition, findings: Sequence[Finding]) -> Finding | None:
+    """The finding that made the condition true: its onset decides from which checkpoint to resume."""
+    if condition.finding is not None:
+        return _matching(condition, findings)
+    inner = condition.all or condition.any or ()
+    return next((found for one in inner if (found := _cause(one, findings)) is not None), None)
+
+
+def _because(cause: Finding | None, health: Health) -> str:
+    if cause is None:
+        return f"the job is {health.verdict}{f' ({health.cause})' if health.cause else ''}"
+    evidence = ", ".join(f"{key} {_short(value)}" for key, value in cause.evidence.items())
+    return f"{cause.kind} in {cause.tag} from step {cause.first_step}{f' ({evidence})' if evidence else ''}"
+
+
+def _short(value: Scalar) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _changes(do: Do, snapshot: Snapshot) -> tuple[Change, ...]:
+    """New values for the tunables that the rule names. What is missing or no number is the guard's to refuse."""
+    changes = []
+    for key in do.tunables:
+        old = snapshot.config.get(key)
+        changes.append(Change(key, old, _new_value(do, key, old)))
+    return tuple(changes)
+
+
+def _new_value(do: Do, key: str, old: Scalar) -> Scalar:
+    if key in do.set:
+        return do.set[key]
+    if isinstance(old, bool) or not isinstance(old, int | float):
+        return None
+    exact = old * do.scale[key] if key in do.scale else old + do.add[key]
+    # 0.3 * 0.1 is 0.030000000000000002: twelve digits are what a person would have written
+    rounded = float(f"{exact:.12g}")
+    return round(rounded) if isinstance(old, int) else rounded

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that one tick observed of one experiment. Everything in this room is a pure function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ade_hpc.metrics.series import Curves
+from ade_hpc.model import Change, ExitRecord, Heartbeat, JobTruth, Scalar
+
+
+@dataclass(frozen=True)
+class Past:
+    """What was done so far, and what is spent.
+
+    gpu_hours: used by all attempts, requeues included. next_gpu_hours: what one more attempt may use at most (GPUs
+    times its time limit). rule_uses: how often each rule has changed something. live_attempts and recent_submissions
+    are this user's, over all experiments, for the caps of the site file.
+    """
+
+    attempts: int = 0
+    last_change_at: float | None = None
+    changes: tuple[Change, ...] = ()
+    rule_uses: Mapping[str, int] = field(default_factory=dict)
+    gpu_hours: float = 0.0
+    next_gpu_hours: float = 0.0
+    live_attempts: int = 0
+    recent_submissions: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One experiment at one moment.
+
+    attempt: the attempt in charge; config and changes are its committed config and what was changed to make it.
+    silent: the heartbeat is old *and* its counter did not move when it was read again within this tick.
+    degraded: sources that should have answered and did not, one sentence each.
+    """
+
+    experiment: str
+    now: float
+    attempt: int
+    truth: JobTruth
+    superseded_by: str | None = None
+    beats: tuple[Heartbeat, ...] = ()
+    silent: bool = False
+    exits: tuple[ExitRecord, ...] = ()
+    curves: Curves = field(default_factory=Curves)
+    config: Mapping[str, Scalar] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    past: Past = field(default_factory=Past)
+    degraded: tuple[str, ...] = ()

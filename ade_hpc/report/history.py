@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story of one experiment, for `ade-hpc history`: its attempts and where they came from, and what ticks did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ade_hpc.launch.lineage import job_of
+from ade_hpc.launch.plan import Plan, fact
+from ade_hpc.metrics.text import printable
+from ade_hpc.store.layout import ExperimentDir
+from ade_hpc.store.ledger import Entry, Ledger, read_ledger
+from ade_hpc.store.records import load_attempt, load_exits
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One attempt. ``outcome`` is the cause of its last exit record, ``refused`` or ``open``."""
+
+    attempt: int
+    made_at: float
+    author: str
+    reason: str
+    changes: tuple[str, ...]
+    parent: str
+    commit: str
+    job_id: str
+    outcome: str
+    starts: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the story in words, from one entry of the ledger."""
+
+    time: float
+    kind: str
+    text: str
+
+
+def attempts(folder: ExperimentDir) -> list[AttemptRow]:
+    ledger = read_ledger(folder.ledger)
+    return [_attempt(folder, ledger, Plan.from_json(entry.data), entry.time) for entry in ledger.of_kind("intent")]
+
+
+def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) -> AttemptRow:
+    attempt = folder.attempt(plan.attempt)
+    record, job = load_attempt(attempt), job_of(folder, ledger, plan.attempt)
+    exits = load_exits(attempt)
+    outcome = "refused" if fact(ledger, "refused", plan.attempt) else exits[-1].cause if exits else "open"
+    return AttemptRow(
+        attempt=plan.attempt,
+        made_at=made_at,
+        author=plan.author,
+        reason=plan.reason,
+        changes=tuple(f"{change.key}: {change.old} -> {change.new}" for change in plan.changes),
+        parent=f"{plan.parent.name} of attempt {plan.parent.attempt}" if plan.parent else "",
+        commit=record.commit if record else "",
+        job_id=job.job_id if job else "",
+        outcome=outcome,
+        starts=len(attempt.starts()),
+    )
+
+
+def story(folder: ExperimentDir) -> tuple[list[Event], tuple[str, ...]]:
+    """What was seen, proposed, refused and done, oldest first; and what is damaged in the ledger."""
+    ledger = read_ledger(folder.ledger)
+    return [Event(entry.time, entry.kind, printable(_words(entry), 500)) for entry in ledger.entries], ledger.notes
+
+
+def _words(entry: Entry) -> str:
+    data = entry.data
+    if entry.kind == "observed":
+        return _observed(data)
+    texts = {
+        "intent": "attempt {attempt} is to be made ({author}): {reason}",
+        "trying": "attempt {attempt} goes to the scheduler",
+        "submitted": "attempt {attempt} is job {job_id}",
+        "refused": "attempt {attempt} was given up: {message}",
+        "replaced": "attempt {old} was ended in favour of attempt {attempt}",
+        "cancel": "cancelled by {by}",
+        "stop": "attempt {attempt} is to be stopped ({author})",
+        "stopped": "attempt {attempt} was stopped: {reason}",
+    }
+    return texts.get(entry.kind, entry.kind).format_map({key: data.get(key, "?") for key in _KEYS})
+
+
+_KEYS = ("attempt", "author", "reason", "job_id", "message", "old", "by")
+
+
+def _observed(data: Any) -> str:
+    health, decision = data.get("health") or {}, data.get("decision")
+    found = ", ".join(
+        f"{one['kind']} in {one['tag']} from step {one['first_step']}" for one in data.get("findings", [])
+    )
+    text = f"attempt {data.get('attempt')}: {health.get('verdict')} {health.get('cause')}".rstrip()
+    text += f"; found {found}" if found else ""
+    if decision:
+        text += f"; {decision['author']} {decision['outcome']}: {decision['reason']}"
+        text += f" ({'; '.join(decision['refusals'])})" if decision["refusals"] else ""
+    return text
+
+
+def as_json(folder: ExperimentDir) -> dict[str, Any]:
+    events, notes = story(folder)
+    return {
+        "schema": SCHEMA,
+        "name": folder.name,
+        "attempts": [asdict(row) for row in attempts(folder)],
+        "events": [asdict(event) for event in events],
+        "notes": list(notes),
+    }

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of every experiment, for `ade-hpc status`. Light on purpose: no NumPy, no git, no submitit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ade_hpc.errors import AdeError
+from ade_hpc.metrics.series import Curves
+from ade_hpc.policy.health import judge_health
+from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.scheduler.base import Scheduler
+from ade_hpc.scheduler.states import explain_reason
+from ade_hpc.store.layout import AttemptDir, ExperimentDir
+from ade_hpc.supervisor.experiment import Supervised, load_supervised
+from ade_hpc.supervisor.observe import look
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class StatusRow:
+    """One experiment. Times are POSIX seconds; ``problem`` says what could not be seen."""
+
+    name: str
+    health: str = "unknown"
+    cause: str = ""
+    detail: str = ""
+    attempt: int | None = None
+    job_id: str = ""
+    state: str = ""
+    reason: str = ""
+    nodes: str = ""
+    starts_at: float | None = None
+    heartbeat_age_s: float | None = None
+    findings: tuple[str, ...] = ()
+    last_tick_age_s: float | None = None
+    output: str = ""
+    problem: str = ""
+
+
+def gather(folders: Sequence[ExperimentDir], open_scheduler: Callable[[str], Scheduler]) -> list[StatusRow]:
+    """One row for each experiment, in the order given; one look at each scheduler for all of them."""
+    loaded: list[Supervised] = []
+    rows: dict[str, StatusRow] = {}
+    for folder in folders:
+        try:
+            loaded.append(load_supervised(folder))
+        except AdeError as error:
+            rows[folder.name] = StatusRow(folder.name, problem=str(error))
+    seen = look(loaded, open_scheduler, second_look=False)
+    for one in loaded:
+        try:
+            rows[one.name] = _row(one, seen.snapshot(one, _no_curves), seen.now)
+        except AdeError as error:
+            rows[one.name] = StatusRow(one.name, problem=str(error))
+    return [rows[folder.name] for folder in folders]
+
+
+def _no_curves(one: Supervised, attempt: AttemptDir) -> Curves:
+    """`status` tells what the last tick found in the curves; it does not read them itself."""
+    return Curves()
+
+
+def _row(one: Supervised, snapshot: Snapshot | None, now: float) -> StatusRow:
+    observed = one.ledger.of_kind("observed")[-1:]
+    if snapshot is None:
+        refused = one.ledger.of_kind("refused")[-1:]
+        why = f"not submitted: {refused[0].data.get('message')}" if refused else "not submitted yet"
+        return StatusRow(one.name, detail=why)
+    health = judge_health(snapshot)
+    truth = snapshot.truth
+    found = observed[0].data.get("findings", []) if observed else []
+    beat = max((beat.written_at for beat in snapshot.beats), default=None)
+    attempt = one.folder.attempt(snapshot.attempt)
+    return StatusRow(
+        name=one.name,
+        health=health.verdict,
+        cause=health.cause,
+        detail=health.detail,
+        attempt=snapshot.attempt,
+        job_id=one.job.job_id if one.job else "",
+        state=truth.state,
+        reason=explain_reason(truth.reason)[1] if truth.phase == "pending" and truth.reason else "",
+        nodes=truth.nodes,
+        starts_at=truth.start if truth.phase == "pending" else None,
+        heartbeat_age_s=now - beat if beat is not None and truth.phase == "running" else None,
+        findings=tuple(f"{one['kind']} in {one['tag']}" for one in found if isinstance(one, dict)),
+        last_tick_age_s=now - observed[0].time if observed else None,
+        output=str(attempt.logs),
+        problem="; ".join(snapshot.degraded),
+    )
+
+
+def as_json(rows: Sequence[StatusRow]) -> dict[str, Any]:
+    return {"schema": SCHEMA, "experiments": [asdict(row) for row in rows]}
+
+
+def exit_code(rows: Sequence[StatusRow]) -> int:
+    """3 where something could not be seen: "0 problems" must not be said by a blind supervisor."""
+    return 3 if any(row.problem for row in rows) else 0

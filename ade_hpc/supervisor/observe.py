@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe: gather a frozen Snapshot of every experiment. It judges nothing.
+
+One queue query and one accounting query for all experiments of a scheduler (invariant 9), then heartbeats, exit
+records and new events from the run folders.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ade_hpc.errors import AdeError
+from ade_hpc.metrics.series import Curves
+from ade_hpc.model import Heartbeat, JobRef, JobTruth, Observation, Source
+from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.scheduler.base import Scheduler
+from ade_hpc.scheduler.states import conclude
+from ade_hpc.store.layout import AttemptDir
+from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats, superseded_by
+from ade_hpc.supervisor.experiment import Supervised
+from ade_hpc.supervisor.past import Usage, past_of, usage_of
+
+STALE_AFTER_BEATS = 3
+MAX_SECOND_LOOK_S = 45.0  # a tick is short; an interval above this makes a stale heartbeat stay "not proved"
+
+ReadCurves = Callable[[Supervised, AttemptDir], Curves]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of all experiments together: the schedulers' word on every job, and the heartbeats.
+
+    degraded: sources that failed to answer, by scheduler. silent: experiments whose heartbeat is old and whose
+    counter did not move while we looked.
+    """
+
+    now: float
+    truths: Mapping[str, JobTruth]
+    degraded: Mapping[str, tuple[str, ...]]
+    usage: Usage
+    beats: Mapping[str, Sequence[Heartbeat]]
+    silent: frozenset[str]
+
+    def snapshot(self, one: Supervised, read_curves: ReadCurves) -> Snapshot | None:
+        """One experiment's snapshot, or None before it has a job. Raises AdeError where its records are damaged.
+
+        read_curves: how to get at an attempt's curves. It is given, because that needs NumPy and `status` does without.
+        """
+        if one.attempt is None or one.job is None:
+            return None
+        record = load_attempt(one.attempt)
+        degraded = list(self.degraded.get(one.scheduler, ()))
+        return Snapshot(
+            experiment=one.name,
+            now=self.now,
+            attempt=one.attempt.number,
+            truth=self.truths[one.job.job_id],
+            superseded_by=superseded_by(one.attempt),
+            beats=tuple(self.beats[one.name]),
+            silent=one.name in self.silent,
+            exits=tuple(load_exits(one.attempt)),
+            curves=_curves(one, one.attempt, read_curves, degraded),
+            config=record.config if record else {},
+            changes=record.changes if record else (),
+            past=past_of(one, self.truths, self.usage),
+            degraded=tuple(degraded),
+        )
+
+
+def look(
+    supervised: Sequence[Supervised], open_scheduler: Callable[[str], Scheduler], *, second_look: bool = True
+) -> Look:
+    """Ask each scheduler once for the jobs of all experiments, and read all heartbeats.
+
+    second_look: read stale heartbeats again after a beat should have come, all at once, which takes up to 45 s.
+    """
+    truths: dict[str, JobTruth] = {}
+    degraded: dict[str, tuple[str, ...]] = {}
+    for kind in sorted({one.scheduler for one in supervised}):
+        jobs = [job for one in supervised if one.scheduler == kind for job in one.jobs]
+        seen = _ask(kind, jobs, open_scheduler)
+        truths |= {job.job_id: _conclude(job, seen) for job in jobs}
+        sources = (("queue", seen.queue), ("accounting", seen.accounting))
+        degraded[kind] = tuple(f"{kind} {name}: {one.detail}" for name, one in sources if one.answer == "failed")
+    now = time.time()
+    charged = {one.name: one.attempt for one in supervised if one.attempt is not None}
+    beats = {name: load_heartbeats(attempt) for name, attempt in charged.items()}
+    silent = _second_look(charged, beats, now) if second_look else frozenset()
+    return Look(now, truths, degraded, usage_of(supervised, truths, now=now), beats, silent)
+
+
+def _ask(kind: str, jobs: Sequence[JobRef], open_scheduler: Callable[[str], Scheduler]) -> Observation:
+    try:
+        return open_scheduler(kind).observe(jobs)
+    except AdeError as error:
+        failed = Source("failed", str(error))
+        return Observation(failed, failed, {})
+
+
+def _conclude(job: JobRef, seen: Observation) -> JobTruth:
+    view = seen.jobs.get(job.job_id)
+    return conclude(view, seen.queue, seen.accounting) if view else JobTruth("unknown", said_by="nobody answered")
+
+
+def _second_look(
+    attempts: Mapping[str, AttemptDir], first: Mapping[str, Sequence[Heartbeat]], now: float
+) -> frozenset[str]:
+    """The experiments whose heartbeat is old and whose counter did not move while we looked (invariant 2)."""
+    stale = {name for name, beats in first.items() if beats and all(_is_old(beat, now) for beat in beats)}
+    stale = {name for name in stale if not _has_ended(attempts[name])}
+    if not stale:
+        return frozenset()
+    interval = max(beat.interval_s for name in stale for beat in first[name])
+    time.sleep(min(1.5 * interval, MAX_SECOND_LOOK_S))
+    again = {name: load_heartbeats(attempts[name]) for name in stale}
+    return frozenset(name for name in stale if _counters(again[name]) == _counters(first[name]))
+
+
+def _is_old(beat: Heartbeat, now: float) -> bool:
+    return now - beat.written_at > STALE_AFTER_BEATS * beat.interval_s
+
+
+def _has_ended(attempt: AttemptDir) -> bool:
+    exits = load_exits(attempt)
+    return bool(exits) and exits[-1].final
+
+
+def _counters(beats: Sequence[Heartbeat]) -> set[tuple[str, int, int]]:
+    return {(beat.node, beat.restart, beat.counter) for beat in beats}
+
+
+def _curves(one: Supervised, attempt: AttemptDir, read_curves: ReadCurves, degraded: list[str]) -> Curves:
+    try:
+        return read_curves(one, attempt)
+    except OSError as error:
+        degraded.append(f"event files of {one.name}: {error.strerror}")
+        return Curves()

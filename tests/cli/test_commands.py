@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as its users and their programs meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project, make_project, wait_for
+
+HEAVY = ("langchain", "torch", "matplotlib", "numpy", "tensorboard", "paramiko", "git", "submitit", "openai")
+
+
+def ade(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``ade-hpc`` as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "ade_hpc.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A healthy project of a user whose registry and site file are their own."""
+    site = tmp_path / "site.yaml"
+    site.write_text("scheduler: local\nheartbeat_interval: 1s\n")
+    monkeypatch.setenv("ADE_SITE", str(site))
+    monkeypatch.setenv("ADE_REGISTRY", str(tmp_path / "registry"))
+    return make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 60})
+
+
+def test_the_story_in_commands(project: Project) -> None:
+    """submit, status, logs, tick, history, cancel, each as text and as JSON where it reads."""
+    submitted = json.loads(ade("submit", "experiment.yaml", "--json", cwd=project.path).stdout)
+    assert submitted["name"] == "tiny"
+    assert submitted["attempt"] == 1
+    project.wait_for_exit(1)
+
+    status = json.loads(ade("status", "--json").stdout)
+    row = status["experiments"][0]
+    assert (row["name"], row["health"], row["cause"], row["attempt"]) == ("tiny", "ended", "completed", 1)
+    assert Path(row["output"]).is_dir()
+    assert "tiny" in ade("status").stdout
+
+    assert "finished at step 60" in ade("logs", "tiny").stdout
+    assert "finished at step 60" in ade("logs", "tiny", "--follow").stdout
+
+    ticked = ade("tick", "--json")
+    assert ticked.returncode == 0
+    assert json.loads(ticked.stdout)["experiments"][0]["health"]["verdict"] == "ended"
+
+    history = json.loads(ade("history", "tiny", "--json").stdout)
+    assert [attempt["outcome"] for attempt in history["attempts"]] == ["completed"]
+    assert "attempt 1 is job" in ade("history", "tiny", "-v").stdout
+
+    assert ade("cancel", "tiny").returncode == 0
+
+
+def test_follow_stays_until_the_end_and_prints_everything(project: Project) -> None:
+    done = ade("submit", "experiment.yaml", "--follow", cwd=project.path)
+    assert done.returncode == 0, done.stderr
+    assert "starts at step 0" in done.stdout
+    assert "finished at step 60" in done.stdout
+
+
+def test_dry_run_prints_the_script_and_creates_nothing(project: Project, tmp_path: Path) -> None:
+    done = ade("submit", "experiment.yaml", "--dry-run", cwd=project.path)
+    assert done.stdout.startswith("#!/bin/bash")
+    assert not (project.path / ".ade").exists()
+    assert not (tmp_path / "registry").exists()
+
+
+def test_a_cancelled_experiment_stays_ended_until_it_is_submitted_again(tmp_path: Path, project: Project) -> None:
+    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 60", "steps: 5000"))
+    project.commit("a long run")
+    ade("submit", "experiment.yaml", cwd=project.path)
+    wait_for(lambda: list(project.folder.attempt(1).exits.glob("*")) or _is_training(project), 20, "it never started")
+
+    again = ade("submit", "experiment.yaml", cwd=project.path)
+    assert again.returncode == 2
+    assert "ade-hpc cancel tiny" in again.stderr
+
+    assert ade("cancel", "tiny").returncode == 0
+    assert project.wait_for_exit(1) in ("cancelled", "superseded")
+    assert ade("tick").returncode == 0
+    assert project.ledger.of_kind("cancel")
+    assert len(project.folder.attempts()) == 1
+
+    assert ade("submit", "experiment.yaml", cwd=project.path).returncode == 0
+    assert len(project.folder.attempts()) == 2
+    ade("cancel", "tiny")
+
+
+def _is_training(project: Project) -> bool:
+    return any(project.folder.attempt(1).checkpoints.glob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["status"], 3, "no registry of experiments"),
+        (["tick"], 3, "no registry of experiments"),
+        (["status", "nobody"], 3, "no registry"),
+        (["submit", "absent.yaml"], 1, "absent.yaml"),
+        (["diagnose", "absent"], 2, "is no folder"),
+        (["diagnose", "."], 1, "holds no scalars"),
+        (["plot", ".", "-o", "x.png"], 1, "holds no scalars"),
+        (["diagnose", ".", "--objective", "loss"], 1, "holds no scalars"),
+        (["submit", "experiment.yaml", "--unknown"], 2, "No such option"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
+    tmp_path: Path, arguments: list[str], code: int, sentence: str
+) -> None:
+    done = ade(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert sentence in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_init_writes_files_that_pass_check(tmp_path: Path) -> None:
+    assert ade("init", cwd=tmp_path).returncode == 0
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=30)
+    done = ade("check", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    (tmp_path / "experiment.yaml").write_text("name: x\ncomand: [a]\n")
+    wrong = ade("check", "--json", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert any("did you mean `command`" in problem["message"] for problem in json.loads(wrong.stdout)["problems"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status"]])
+def test_light_commands_import_nothing_heavy(project: Project, arguments: list[str]) -> None:
+    """`--help` and `status` run on login nodes and in watch loops: none of the heavy packages may be imported."""
+    project.submit()
+    project.wait_for_exit(1)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ade_hpc.cli", *arguments],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "ade_hpc" in imported
+    assert not imported & set(HEAVY)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing outside the bounds, whoever proposes it (invariant 3); and every refusal names its bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ade_hpc.model import Change, Decision, Finding, Health, JobTruth, Proposal
+from ade_hpc.policy.guard import judge
+from ade_hpc.policy.snapshot import Past, Snapshot
+from ade_hpc.spec.preferences import Preferences, parse_preferences
+from ade_hpc.spec.site import Site
+
+TEXT = """
+```yaml
+objective: {tag: accuracy/val, goal: max}
+tunables:
+  optimizer.lr: {min: 1.0e-4, max: 1.0, max_factor: 10, tag: lr}
+  optimizer.clip: {choices: [0.5, 1.0, 5.0]}
+  batch_size: {min: 16, max: 256}
+limits:
+  mode: auto
+  max_attempts: 5
+  cooldown: 10m
+  gpu_hours: 100
+  resources: {mem: {max: 32G}}
+rules: [{name: once, when: nan, do: {scale: {optimizer.lr: 0.5}}, max_times: 1}]
+```
+"""
+CONFIG = {"optimizer.lr": 0.1, "optimizer.clip": 1.0, "batch_size": 64, "model.width": 16}
+SNAPSHOT = Snapshot("tiny", 10_000.0, 1, JobTruth("running", "RUNNING"), config=CONFIG, past=Past(attempts=1))
+RUNNING = Health("running")
+
+
+def preferences(mode: str = "auto") -> Preferences:
+    return parse_preferences(TEXT.replace("mode: auto", f"mode: {mode}"), "preferences.md")
+
+
+def change(key: str, new: object, old: object = None) -> Proposal:
+    wanted = Change(key, CONFIG.get(key) if old is None else old, new)  # type: ignore[arg-type]  # hostile on purpose
+    return Proposal("change", "model:someone", "because", changes=(wanted,), resume="last-healthy")
+
+
+def decide(proposal: Proposal, snapshot: Snapshot = SNAPSHOT, **more: object) -> Decision:
+    findings = more.get("findings", ())
+    health = more.get("health", RUNNING)
+    return judge(proposal, snapshot, health, findings, more.get("preferences", preferences()), Site())  # type: ignore[arg-type]  # test seam
+
+
+@pytest.mark.parametrize(("mode", "outcome"), [("observe", "observe"), ("propose", "propose"), ("auto", "allow")])
+def test_the_mode_decides_what_becomes_of_an_allowed_change(mode: str, outcome: str) -> None:
+    assert decide(change("optimizer.lr", 0.05), preferences=preferences(mode)).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("proposal", "bound"),
+    [
+        (change("optimizer.lr", 0.1), "already"),
+        (change("optimizer.lr", 0.001), "max_factor"),
+        (change("optimizer.lr", 5.0), "outside"),
+        (change("optimizer.lr", math.nan), "finite"),
+        (change("optimizer.lr", math.inf), "finite"),
+        (change("optimizer.lr", "0.05"), "must stay"),
+        (change("optimizer.lr", True), "must stay"),
+        (change("optimizer.lr", None), "must stay"),
+        (change("optimizer.lr", 0.05, old=0.2), "not 0.2"),
+        (change("optimizer.clip", 2.0), "choices"),
+        (change("batch_size", 32.5), "must stay"),
+        (change("batch_size", 1024), "outside"),
+        (change("model.width", 8), "tunables"),
+        (change("../../etc/passwd", 8), "tunables"),
+        (Proposal("change", "rule:x", "", resources={"mem": "64G"}), "mem"),
+        (Proposal("change", "rule:x", "", resources={"partition": "gpu"}), "limits.resources"),
+        (replace(change("optimizer.lr", 0.05), resume="weights"), "weights"),
+    ],
+)
+def test_a_proposal_outside_the_bounds_is_refused_by_name(proposal: Proposal, bound: str) -> None:
+    decision = decide(proposal)
+    assert decision.outcome == "refuse"
+    assert any(bound in refusal for refusal in decision.refusals), decision.refusals
+
+
+@pytest.mark.parametrize(
+    ("past", "bound"),
+    [
+        (Past(attempts=5), "max_attempts"),
+        (Past(attempts=2, last_change_at=9_900.0), "cooldown"),
+        (Past(gpu_hours=90.0, next_gpu_hours=16.0), "gpu_hours"),
+        (Past(next_gpu_hours=math.inf), "gpu_hours"),
+        (Past(live_attempts=9), "alive"),
+        (Past(recent_submissions=12), "last hour"),
+    ],
+)
+def test_what_is_spent_bounds_what_may_follow(past: Past, bound: str) -> None:
+    """GPU-hours count the time limit of what is about to be submitted."""
+    decision = decide(change("optimizer.lr", 0.05), replace(SNAPSHOT, past=past))
+    assert decision.outcome == "refuse"
+    assert any(bound in refusal for refusal in decision.refusals)
+
+
+def test_a_rule_has_its_own_budget() -> None:
+    proposal = replace(change("optimizer.lr", 0.05), author="rule:once")
+    assert decide(proposal).outcome == "allow"
+    used = replace(SNAPSHOT, past=Past(rule_uses={"once": 1}))
+    assert "max_times" in decide(proposal, used).refusals[0]
+
+
+def test_nothing_is_done_on_what_is_unknown_or_was_ended_by_a_person() -> None:
+    assert decide(change("optimizer.lr", 0.05), health=Health("unknown")).outcome == "refuse"
+    assert decide(change("optimizer.lr", 0.05), replace(SNAPSHOT, superseded_by="cancel")).outcome == "refuse"
+
+
+def test_no_further_change_after_one_that_did_not_take_effect() -> None:
+    ineffective = Finding("change-ineffective", "lr", 1, 1, "intervene")
+    assert decide(change("optimizer.lr", 0.05), findings=(ineffective,)).outcome == "refuse"
+
+
+def test_asking_a_person_is_never_refused() -> None:
+    assert decide(Proposal("ask", "rule:x", "look"), replace(SNAPSHOT, past=Past(attempts=99))).outcome == "allow"
+
+
+values = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True), st.integers(), st.booleans(), st.none(), st.text(max_size=20)
+)
+keys = st.one_of(st.sampled_from([*CONFIG, "optimizer", "", "a.b"]), st.text(max_size=20))
+changes = st.lists(
+    st.builds(Change, keys, st.one_of(values, st.sampled_from(list(CONFIG.values()))), values), max_size=3
+)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(changes=changes, action=st.sampled_from(["change", "restart", "stop"]))
+def test_whatever_is_proposed_only_bounded_changes_pass(changes: list[Change], action: str) -> None:
+    """Judged by an oracle of its own, not by the guard's words."""
+    proposal = Proposal(action, "model:hostile", "x", changes=tuple(changes))  # type: ignore[arg-type]  # sampled
+    if decide(proposal).outcome != "allow" or action == "stop":
+        return
+    for one in changes:
+        assert one.key in ("optimizer.lr", "optimizer.clip", "batch_size")
+        assert type(one.new) in (int, float)
+        if one.key == "optimizer.lr":
+            assert 1e-4 <= one.new <= 1.0  # type: ignore[operator]  # a number, as asserted above
+            assert 0.00999 <= one.new <= 1.0001  # type: ignore[operator]  # a factor of ten from 0.1
+        elif one.key == "optimizer.clip":
+            assert one.new in (0.5, 5.0)
+        else:
+            assert type(one.new) is int
+            assert 16 <= one.new <= 256
