@@ -73,9 +73,11 @@ def make_project(root: Path, *, seed: int, mode: str) -> Path:
 
 
 def example_files() -> Path:
-    """The example trainer: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    return package / "example" if (package / "example").is_dir() else package.parent
+    """The top of the checkout, where the example trainer lies."""
+    top = Path(__file__).parents[2]
+    if not (top / "jobs" / "train.py").is_file():
+        raise UsageError("the demo's trainer is not installed with the package: run scripts/demo in a checkout")
+    return top
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:

@@ -16,21 +16,16 @@ TRAINER_GOES_FIRST = 500
 
 
 @dataclass(frozen=True)
-class Process:
-    """One process: pids are reused, (pid, start time) are not within one boot. ``state`` is R, S, D, T, Z..."""
+class Usage:
+    """What one process is and uses now. ``state`` is R, S, D, T, Z..."""
 
     pid: int
-    starttime: int
     state: str
     name: str
     rss_bytes: int
 
 
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def process(pid: int) -> Process | None:
+def usage(pid: int) -> Usage | None:
     """The process of this pid now, or None where there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
@@ -39,7 +34,7 @@ def process(pid: int) -> Process | None:
     head, _, tail = text.rpartition(")")  # the name may hold spaces and parentheses
     fields = tail.split()
     name = head.partition("(")[2]
-    return Process(pid, int(fields[19]), fields[0], name, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
+    return Usage(pid, fields[0], name, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def children(pid: int) -> list[int]:
@@ -53,11 +48,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def trainer_below(pid: int) -> Process | None:
+def trainer_below(pid: int) -> Usage | None:
     """The user's own process below the one we started: through apptainer's starter and init, past its helpers."""
-    current = process(pid)
+    current = usage(pid)
     while current is not None and current.name in CONTAINER_PARENTS:
-        below = [process(child) for child in children(current.pid)]
+        below = [usage(child) for child in children(current.pid)]
         real = [child for child in below if child is not None and child.name not in CONTAINER_HELPERS]
         if not real:
             return None

@@ -53,7 +53,7 @@ class Sidecar:
         self._note_progress()
         return self._last_progress_at is not None
 
-    def _beat(self, process: proc.Process | None) -> None:
+    def _beat(self, process: proc.Usage | None) -> None:
         self._next_at = time.monotonic() + self._interval_s
         self._note_progress()
         try:
@@ -69,7 +69,7 @@ class Sidecar:
             self._last_progress_at = time.time()
         self._event_bytes = size
 
-    def _make(self, process: proc.Process | None) -> Heartbeat:
+    def _make(self, process: proc.Usage | None) -> Heartbeat:
         self._counter += 1
         return Heartbeat(
             schema=SCHEMA,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ade_hpc.job import proc
+from ade_hpc.scheduler.process import Process
 from ade_hpc.store.files import write_json
 from ade_hpc.store.layout import AttemptDir
 
@@ -40,9 +41,9 @@ class Trainer:
                 start_new_session=True,  # a signal to the payload's group must not reach it unasked
                 pass_fds=tuple(pass_fds),
             )
-        born = proc.process(popen.pid)
-        record = {"pid": popen.pid, "starttime": born.starttime if born else 0, "boot_id": proc.boot_id()}
-        write_json(attempt.trainer, {**record, "pgid": popen.pid})
+        born = Process.current(popen.pid)
+        if born is not None:  # whoever finds the payload dead must be able to find its trainer
+            write_json(attempt.trainer, {**vars(born), "pgid": popen.pid})
         return cls(popen)
 
     @property

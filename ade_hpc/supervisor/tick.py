@@ -8,12 +8,13 @@ could not be seen is said, and nothing that depends on it is done.
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from ade_hpc.errors import AdeError, SchedulerSilent, SubmitUnclear
+from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Decision, Finding, Health
@@ -61,6 +62,8 @@ class Ticker:
 
     def tick(self, folders: Sequence[ExperimentDir]) -> list[Report]:
         """One pass; a report for each experiment, in the order given."""
+        if shutil.which("git") is None:
+            raise StoreError("git is not on PATH: no change could be committed; install it or load its module")
         self_id = secrets.token_hex(4)
         reports: dict[str, Report] = {}
         with ExitStack() as leases:
