@@ -34,6 +34,7 @@ STEPS = {
 def submit(path: Path, *, local: bool, dry_run: bool, follow: bool, allow_dirty: bool, as_json: bool) -> None:
     from ade_hpc.launch import submit as launch
     from ade_hpc.spec.experiment import load_experiment
+    from ade_hpc.supervisor.caps import refuse_over_caps
 
     site = load_site(os.environ)
     experiment = load_experiment(path, site)
@@ -41,9 +42,9 @@ def submit(path: Path, *, local: bool, dry_run: bool, follow: bool, allow_dirty:
     if dry_run:
         print(launch.preview(experiment, site, scheduler), end="")
         return
-    number, job_id = launch.submit(
-        experiment, site, scheduler, registry_path(os.environ), allow_dirty=allow_dirty, announce=progress
-    )
+    registry = registry_path(os.environ)
+    refuse_over_caps(registry, site, _opener(site))
+    number, job_id = launch.submit(experiment, site, scheduler, registry, allow_dirty=allow_dirty, announce=progress)
     if as_json:
         run_dir = launch.experiment_dir(experiment).path
         print(json.dumps({"name": experiment.name, "attempt": number, "job_id": job_id, "run_dir": str(run_dir)}))

@@ -17,6 +17,7 @@ DEVICE_NAMES = frozenset(
     " ZE_AFFINITY_MASK LANG TZ"
     " http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY".split()
 )
+PROGRESS_FILE = "progress"  # in the scratch folder; ADE_PROGRESS names it to the trainer
 FABRIC_PREFIXES = ("NCCL_", "UCX_", "FI_", "OMP_")
 
 
@@ -99,7 +100,8 @@ def trainer_environment(
         "ADE_CHECKPOINTS": layout.checkpoints,
         "ADE_RESUME": shlex.join(resume),
         "ADE_ATTEMPT": str(attempt),
-        "ADE_PROGRESS": f"{layout.scratch}/progress",
+        "ADE_PROGRESS": f"{layout.scratch}/{PROGRESS_FILE}",
+        "PYTHONUNBUFFERED": "1",  # its output goes to a file that people follow
         "TMPDIR": layout.scratch,
         **env,
     }

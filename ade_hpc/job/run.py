@@ -96,7 +96,8 @@ class _Start:
 
     def _supervise(self, line: LaunchLine) -> int:
         try:
-            trainer = Trainer.start(self.attempt, line.argv, env=line.env, cwd=line.cwd, pass_fds=line.pass_fds)
+            record = self.attempt.trainer if self.job.leader else None
+            trainer = Trainer.start(line.argv, env=line.env, cwd=line.cwd, pass_fds=line.pass_fds, record=record)
         except OSError as error:
             return self._finish("command-missing", NOT_STARTED, f"{line.argv[0]}: {error.strerror}")
         finally:

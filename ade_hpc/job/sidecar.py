@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from ade_hpc.job import proc
+from ade_hpc.job.command import PROGRESS_FILE
 from ade_hpc.job.identity import JobIdentity
 from ade_hpc.metrics.reader import progress
 from ade_hpc.model import Heartbeat
@@ -15,7 +16,7 @@ from ade_hpc.store.records import SCHEMA, save_heartbeat
 
 
 class Sidecar:
-    """Writes this node's heartbeat. A heartbeat that can't be written never harms the trainer."""
+    """Writes this node's heartbeat, from the node's first task. One that can't be written never harms the trainer."""
 
     def __init__(self, attempt: AttemptDir, job: JobIdentity, interval_s: float) -> None:
         self._attempt = attempt
@@ -25,13 +26,16 @@ class Sidecar:
         self._next_at = 0.0
         self._state = ""
         self._event_bytes = 0
+        self._touched_at: float | None = None
         self._last_progress_at: float | None = None
         self._watch: tuple[int, float, Path] | None = None
 
     def watch(self, trainer_pid: int, started_at: float, tensorboard: Path) -> None:
-        """From now on report this trainer. Progress is the growth of the event files in ``tensorboard``."""
+        """From now on report this trainer. Progress is the growth of the event files in ``tensorboard``, or a touch of
+        ``ADE_PROGRESS`` by a trainer that writes none."""
         self._watch = (trainer_pid, started_at, tensorboard)
         self._event_bytes = progress(tensorboard)
+        self._touched_at = self._last_touch()
 
     def beat_if_due(self) -> None:
         """One look at the trainer; a heartbeat where the interval has passed or its state has changed."""
@@ -45,7 +49,8 @@ class Sidecar:
 
     def show(self) -> None:
         """The first heartbeat of a start. It is part of the fence, so here a failure to write is an error."""
-        save_heartbeat(self._attempt, self._make(None))
+        if self._job.leader:
+            save_heartbeat(self._attempt, self._make(None))
 
     @property
     def progressed(self) -> bool:
@@ -56,6 +61,8 @@ class Sidecar:
     def _beat(self, process: proc.Usage | None) -> None:
         self._next_at = time.monotonic() + self._interval_s
         self._note_progress()
+        if not self._job.leader:
+            return
         try:
             save_heartbeat(self._attempt, self._make(process))
         except OSError:
@@ -64,10 +71,16 @@ class Sidecar:
     def _note_progress(self) -> None:
         if self._watch is None:
             return
-        size = progress(self._watch[2])
-        if size > self._event_bytes:
+        size, touched_at = progress(self._watch[2]), self._last_touch()
+        if size > self._event_bytes or touched_at != self._touched_at:
             self._last_progress_at = time.time()
-        self._event_bytes = size
+        self._event_bytes, self._touched_at = size, touched_at
+
+    def _last_touch(self) -> float | None:
+        try:
+            return (self._attempt.scratch / PROGRESS_FILE).lstat().st_mtime
+        except OSError:
+            return None
 
     def _make(self, process: proc.Usage | None) -> Heartbeat:
         self._counter += 1

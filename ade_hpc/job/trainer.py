@@ -14,7 +14,6 @@ from pathlib import Path
 from ade_hpc.job import proc
 from ade_hpc.scheduler.process import Process
 from ade_hpc.store.files import write_json
-from ade_hpc.store.layout import AttemptDir
 
 NOT_STARTED = 127  # as a shell says for a command that can't be run
 LAST_WORDS_S = 5.0
@@ -29,9 +28,12 @@ class Trainer:
 
     @classmethod
     def start(
-        cls, attempt: AttemptDir, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
+        cls, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int], record: Path | None
     ) -> Trainer:
-        """Raises OSError where the command can't be run. Output goes where the job's own goes."""
+        """Raises OSError where the command can't be run. Output goes where the job's own goes.
+
+        record: where to say who the trainer is, so that whoever finds the payload dead can end it.
+        """
         with proc.trainer_goes_first():
             popen = subprocess.Popen(
                 list(argv),
@@ -42,8 +44,8 @@ class Trainer:
                 pass_fds=tuple(pass_fds),
             )
         born = Process.current(popen.pid)
-        if born is not None:  # whoever finds the payload dead must be able to find its trainer
-            write_json(attempt.trainer, {**vars(born), "pgid": popen.pid})
+        if born is not None and record is not None:
+            write_json(record, {**vars(born), "pgid": popen.pid})
         return cls(popen)
 
     @property

@@ -77,7 +77,8 @@ def _refusals(
     if proposal.action == "stop":
         return
     yield from _attempt_bounds(proposal, snapshot, preferences)
-    yield from site_caps(snapshot.past, site)
+    still_alive = snapshot.truth.phase in ("pending", "running")
+    yield from site_caps(snapshot.past, site, more=0 if still_alive else 1)
     for change in proposal.changes:
         yield from _change_bounds(change, preferences.tunables.get(change.key), snapshot)
     yield from _request_bounds(proposal, preferences.limits)
@@ -116,9 +117,9 @@ def _direction(change: Change) -> int:
     return (new > old) - (new < old)
 
 
-def site_caps(past: Past, site: Site) -> Iterator[str]:
-    """The caps of the site file over all experiments of the user. One live attempt is about to be replaced."""
-    if past.live_attempts > site.max_live_attempts:
+def site_caps(past: Past, site: Site, *, more: int) -> Iterator[str]:
+    """The caps of the site file over all experiments of the user. ``more``: how many live attempts would be added."""
+    if past.live_attempts + more > site.max_live_attempts:
         yield f"{past.live_attempts} attempts are alive; the site allows {site.max_live_attempts}"
     if past.recent_submissions >= site.max_submissions_per_hour:
         yield (

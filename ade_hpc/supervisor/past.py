@@ -24,7 +24,7 @@ class Usage:
 
 def usage_of(supervised: Sequence[Supervised], truths: Mapping[str, JobTruth], *, now: float) -> Usage:
     """Jobs that are alive or may be, and submissions of the last hour."""
-    live = sum(1 for one in supervised for job in one.jobs if truths[job.job_id].phase in ("pending", "running"))
+    live = sum(1 for one in supervised for job in one.jobs if truths[job.job_id].phase != "ended")
     recent = sum(1 for one in supervised for entry in one.ledger.of_kind("trying") if now - entry.time < 3600)
     return Usage(live, recent)
 

@@ -80,6 +80,16 @@ def test_dry_run_prints_the_script_and_creates_nothing(project: Project, tmp_pat
     assert not (tmp_path / "registry").exists()
 
 
+def test_the_caps_of_the_site_hold_for_people_too(project: Project, tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(site.read_text() + "max_submissions_per_hour: 1\n")
+    assert ade("submit", "experiment.yaml", cwd=project.path).returncode == 0
+    project.wait_until_over(1)
+    again = ade("submit", "experiment.yaml", cwd=project.path)
+    assert again.returncode == 2
+    assert "the site allows 1" in again.stderr
+
+
 def test_a_cancelled_experiment_stays_ended_until_it_is_submitted_again(tmp_path: Path, project: Project) -> None:
     project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 60", "steps: 5000"))
     project.commit("a long run")

@@ -28,7 +28,7 @@ def test_placeholders_are_replaced_and_other_braces_stay() -> None:
         "{{config}}",
         "{params}",
     ]
-    assert expand([*command, "{params}"], LAYOUT, attempt=3, resume=["--resume", "/ck/a b.pt"], params={"lr": 0.1}) == [
+    assert expand(command, LAYOUT, attempt=3, resume=["--resume", "/ck/a b.pt"], params={"lr": 0.1}) == [
         "python", "t.py", "--c=/w/config.yaml", "/tb/x", "--resume", "/ck/a b.pt", "{other}", "{}",
         "{/w/config.yaml}", "--lr", "0.1",
     ]  # fmt: skip
