@@ -182,7 +182,7 @@ REASONS: tuple[tuple[str, ReasonClass, str], ...] = (
     (
         r"PartitionNodeLimit|PartitionConfig|BadConstraints",
         "may-never-run",
-        "this partition can't give what it asks for: change nodes, constraint, gpus or partition",
+        "this partition can't give what it asks for: change time, nodes, constraint, gpus or partition",
     ),
     (
         r"InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|AccountingPolicy",

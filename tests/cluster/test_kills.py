@@ -6,6 +6,7 @@ The judge is not our own word: accounting's rows (`sacct -D`) and the exit recor
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from pathlib import Path
@@ -66,7 +67,7 @@ def assert_one_story(project: Project, lab: Lab) -> None:
             rows = lab.run(["sacct", "-D", "-X", *fields]).stdout.split()
             spans += [tuple(row.split("|")) for row in rows]
     spans.sort()
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in itertools.pairwise(spans):
         assert end <= start, f"jobs overlap in accounting: {spans}"
 
 
