@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was learned and is lost again: ``overfitting``, ``collapse`` and ``oscillating``.
+
+The three differ in what the training loss does meanwhile: it goes on falling, it is lost as well, or it swings too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ade_hpc.metrics.detect_case import Case, Trace, finding, trace
+from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, coming_back, last_good, trailing
+from ade_hpc.model import Finding
+
+
+def overfitting(case: Case) -> Iterator[Finding]:
+    """The validation loss has risen well above its best while the training loss went on falling.
+
+    An intervention only where the objective itself has lost ground: an accuracy at its best beside a validation loss
+    that creeps up is the ordinary end of a good run.
+    """
+    val, train, limits = case.validation, case.training, case.limits
+    if val is None or train is None or case.by_return or len(val) <= limits.overfit_points:
+        return
+    best = int(np.argmin(val.smooth))
+    after = val.cost[best + 1 :]
+    rise = max(limits.overfit_rise * abs(val.best), limits.overfit_gain * val.gain, 4 * val.noise)
+    risen = trailing(val.cost > val.best + 0.6 * rise)
+    if len(after) < limits.overfit_points or risen < limits.overfit_points or val.end < val.best + rise:
+        return
+    if not _still_falls(train, float(val.times[best]), limits.overfit_train) or train.end >= val.end:
+        return
+    began = last_good(val.cost)
+    yield finding(
+        "overfitting",
+        val,
+        began,
+        len(val) - 1,
+        "intervene" if _objective_hurt(case, val) else "note",
+        float(val.times[began]),
+        best=val.best,
+        now=val.end,
+        train_now=train.end,
+    )
+
+
+def _still_falls(train: Trace, time: float, share: float) -> bool:
+    """Has the training loss fallen by ``share`` of itself since ``time``?"""
+    before, after = train.until(time)[-5:], train.since(time)
+    if len(after) < 3:
+        return False
+    then = float(np.median(before)) if len(before) else train.start
+    now = float(np.median(after[-max(5, len(after) // 5) :]))
+    return now < then - share * abs(then)
+
+
+def _objective_hurt(case: Case, val: Trace) -> bool:
+    course = case.course
+    if course is None or course.tag == val.tag:
+        return course is not None
+    hurt = course.best + max(case.limits.overfit_score * course.gain, 3 * course.noise)
+    return trailing(course.smooth > hurt) >= case.limits.overfit_points
+
+
+def collapse(case: Case) -> Iterator[Finding]:
+    """The objective had gained clearly, and has lost most of that for good, and the training loss with it."""
+    course, limits = case.course, case.limits
+    if course is None or course.gain <= limits.gain_noises * course.noise or course.gain <= 0:
+        return
+    by_return = case.by_return
+    line = course.best + (limits.lost_return if by_return else limits.lost_gain) * course.gain
+    run = trailing(course.smooth > line)
+    points = limits.collapse_return_points if by_return else limits.collapse_points
+    share = limits.collapse_return_share if by_return else limits.collapse_share
+    if run * course.weight < points or run < share * len(course) or run == len(course):
+        return
+    first = len(course) - run
+    low, high = np.quantile(course.cost[first:], [0.1, 0.9])
+    if course.gain < limits.collapse_spreads * float(high - low):
+        return
+    if coming_back(course.cost[first:], line) or not _training_lost(case, float(course.times[first])):
+        return
+    began = last_good(course.cost)
+    yield finding(
+        "collapse",
+        course,
+        began,
+        len(course) - 1,
+        "intervene",
+        float(course.times[began]),
+        start=course.value(course.start),
+        best=course.value(course.best),
+        now=course.value(course.end),
+        points=int(run * course.weight),
+        **case.witnesses(),
+    )
+
+
+def _training_lost(case: Case, time: float) -> bool:
+    """Is the training loss worse than before ``time`` too? True where there is none, or it says little."""
+    train = case.training
+    if train is None or case.by_return or case.course is None or train.tag == case.course.tag:
+        return True
+    before, after = train.until(time), train.since(time)
+    if len(before) < 3 or len(after) < 3:
+        return True
+    best = float(np.median(before[-max(3, len(before) // 5) :]))
+    return float(np.median(after)) > best + max(0.25 * (train.start - best), train.noise)
+
+
+def oscillating(case: Case) -> Iterator[Finding]:
+    """The objective swings over a good part of all it has gained and gets nowhere.
+
+    Returns swing by nature, and so does a run under a cyclic learning rate: neither is judged.
+    """
+    course, limits = _unbatched(case), case.limits
+    if course is None or case.by_return or len(course) < limits.swing_points or _cyclic(case):
+        return
+    window = course.cost[-max(limits.swing_points, 2 * len(course) // 3) :]
+    low, high = np.quantile(window, [0.1, 0.9])
+    width = float(high - low)
+    if width <= max(limits.swing_gain * course.gain, limits.swing_scale * course.scale):
+        return
+    progress = float(np.median(window[: len(window) // 2]) - np.median(window[len(window) // 2 :]))
+    first = len(course) - len(window)
+    if case.held_out and not _others_swing(case, float(course.times[first]), len(window)):
+        return
+    turns = _turns(window)
+    enough = limits.swing_turns - int(course.noise > limits.swing_noise * course.gain)
+    if turns < enough or progress > limits.swing_progress * width:
+        return
+    yield finding(
+        "oscillating",
+        course,
+        first,
+        len(course) - 1,
+        "intervene",
+        float(course.times[first]),
+        low=course.value(float(low)),
+        high=course.value(float(high)),
+        turns=turns,
+        points=int(len(window) * course.weight),
+        **case.witnesses(),
+    )
+
+
+def _unbatched(case: Case) -> Trace | None:
+    """The objective without the noise of single batches."""
+    if case.held_out or case.course is None or case.goal is None:
+        return case.course
+    return case.goal.condensed(len(case.goal) // case.limits.swing_batches) if case.goal.points >= 200 else None
+
+
+def _others_swing(case: Case, time: float, bins: int) -> bool:
+    """Do the training loss, without the noise of its batches, and the validation loss swing as well since ``time``?
+
+    Else the swings are those of a small validation set. Not known, so no, where too little was logged.
+    """
+    train = trace(case.training_loss, "min")
+    if train is None or len(train.since(time)) < case.limits.swing_batches // 2 * bins:
+        return False
+    for loss in case.losses:
+        low, high = np.quantile(bin_medians(window := loss.since(time), bin_edges(len(window), bins)), [0.1, 0.9])
+        if float(high - low) < case.limits.swing_gain * (loss.start - loss.condensed(2 * bins).best):
+            return False
+    return True
+
+
+def _cyclic(case: Case) -> bool:
+    """Does the learning rate rise again after it fell? Then the schedule makes the swings."""
+    rate = case.witness("rate")
+    if rate is None:
+        return False
+    fallen = np.minimum.accumulate(np.where(np.arange(len(rate)) >= int(np.argmax(rate.cost)), rate.cost, np.inf))
+    return bool((rate.cost > 2 * fallen).any())
+
+
+def _turns(values: Array) -> int:
+    """How often the curve goes from its lowest quarter to its highest, or back."""
+    low, high = np.quantile(values, [0.25, 0.75])
+    sides = (values >= high).astype(int) - (values <= low).astype(int)
+    return int((np.diff(sides[sides != 0]) != 0).sum())

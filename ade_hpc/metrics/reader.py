@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read TensorBoard event files whole, from where the last reader stopped, whatever has become of them since.
+
+TensorBoard's own reader stops for good at the first wrong checksum and cannot resume in a later process; this one
+loses what is broken, says so, and goes on.
+
+Every decision is taken so that reading a growing file in pieces gives what one cold read of the whole file gives:
+what more bytes could still mend (a torn tail, zeros where NFS has not delivered yet) is left for the next read.
+
+This module has no numpy, because the sidecar on the compute node uses it; ``bulk.py`` is the fast path.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import google_crc32c
+
+from ade_hpc.metrics import tfrecord, wire
+from ade_hpc.metrics.tfrecord import CHUNK, HEADER, Frames, Numbers, pread
+
+MARK = "tfevents"
+_HEAD = 256
+_WALK_DEPTH, _WALK_ENTRIES = 8, 100_000
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a file was read: ``offset`` is the end of the last record taken, in bytes.
+
+    inode, size and head (a checksum of the file's first bytes) tell a grown file from one that was replaced. Plain
+    numbers and a string: ``vars(position)`` goes through JSON, ``Position(**...)`` brings it back.
+    """
+
+    path: str
+    inode: int = 0
+    size: int = 0
+    offset: int = 0
+    head: int = 0
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What was lost in one file: counts and the byte at which it began, the same however often the reader paused."""
+
+    records: int = 0
+    first_record: int = -1
+    gaps: int = 0
+    gap_bytes: int = 0
+    first_gap: int = -1
+
+    def __add__(self, other: Damage) -> Damage:
+        return Damage(
+            self.records + other.records,
+            self.first_record if self.records else other.first_record,
+            self.gaps + other.gaps,
+            self.gap_bytes + other.gap_bytes,
+            self.first_gap if self.gaps else other.first_gap,
+        )
+
+    def sentences(self) -> tuple[str, ...]:
+        """One sentence for each kind of loss."""
+        said = []
+        if self.records:
+            lost = _count(self.records, "record")
+            said.append(f"lost {lost} with a wrong checksum or content, from byte {self.first_record} on")
+        if self.gaps:
+            said.append(f"skipped {_count(self.gap_bytes, 'byte')} that are no records, from byte {self.first_gap} on")
+        return tuple(said)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of whole frames: payload ``i`` is ``data[starts[i] : starts[i] + lengths[i]]``, checksum after it.
+
+    The checksums of the lengths are verified, those of the payloads are not.
+    more: there is more to read now. waiting: why the rest of the file is left for later, or "".
+    restarted: why earlier records of this file no longer count, or "".
+    """
+
+    data: bytes
+    starts: Numbers
+    lengths: Numbers
+    base: int
+    position: Position
+    damage: Damage = Damage()
+    more: bool = False
+    waiting: str = ""
+    restarted: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some records of one file and where to go on. ``restarted``: forget the records read from it before."""
+
+    records: tuple[wire.Scalar, ...]
+    position: Position
+    notes: tuple[str, ...] = ()
+    more: bool = False
+    restarted: bool = False
+
+
+def read(path: Path, position: Position | None = None) -> Chunk:
+    """The next records of an event file, about ``CHUNK`` bytes at the most; call again while ``more``.
+
+    Never raises for what the file is or holds: the notes say what was lost, skipped or waited for.
+    """
+    start = position or Position(str(path))
+    try:
+        block = next_block(path, start)
+    except OSError as error:
+        return Chunk((), start, (f"not read: {why(error)}",))
+    damage = block.damage
+    records: list[wire.Scalar] = []
+    for at, length in zip(block.starts, block.lengths, strict=True):
+        try:
+            payload = tfrecord.verified(block.data, at, length)
+            records.extend(wire.scalars(payload, wire.locate(payload)))
+        except (tfrecord.Corrupt, wire.Malformed):
+            damage += Damage(records=1, first_record=block.base + at - HEADER)
+    notes = (block.restarted, *damage.sentences(), block.waiting)
+    return Chunk(tuple(records), block.position, tuple(filter(None, notes)), block.more, bool(block.restarted))
+
+
+def next_block(path: Path, position: Position, split: Callable[[bytes], Frames] | None = None) -> Block:
+    """The whole frames after ``position``, found by ``split``, by default ``tfrecord.frames``.
+
+    Raises ``OSError`` where the path is no readable regular file.
+    """
+    fd = open_regular(path)
+    try:
+        start, restarted = _resume(fd, path, position)
+        block = _block(fd, start, split or tfrecord.frames)
+        return replace(block, position=_sealed(fd, block.position), restarted=restarted)
+    finally:
+        os.close(fd)
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file. Raises ``OSError`` for symlinks, and for FIFOs and devices without blocking."""
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(0, "not a regular file")
+
+
+def why(error: OSError) -> str:
+    """The reason of an ``OSError`` in words, without the path."""
+    return error.strerror or type(error).__name__
+
+
+class Found(NamedTuple):
+    """A regular event file, and its name relative to the folder that was searched."""
+
+    path: Path
+    name: str
+    inode: int
+    size: int
+
+    @property
+    def folder(self) -> str:
+        """Its folder relative to the one that was searched: "" or ``sub/folder/``."""
+        head, slash, _ = self.name.rpartition("/")
+        return head + slash
+
+
+def event_files(folder: Path, notes: list[str] | None = None) -> list[Found]:
+    """Every event file under ``folder`` (or the file that it is), by name; what was not followed goes to ``notes``.
+
+    At most 8 levels deep and 100,000 entries wide, so that a hostile tree costs seconds, not hours.
+    """
+    said = notes if notes is not None else []
+    if folder.is_file():
+        status = folder.stat()
+        return [Found(folder, folder.name, status.st_ino, status.st_size)]
+    entries = _walk(folder, "", _WALK_DEPTH, said)
+    found = [_found(entry, name, said) for entry, name in islice(entries, _WALK_ENTRIES)]
+    if next(entries, None):
+        said.append(f"looked at {_WALK_ENTRIES} directory entries and left the rest")
+    return sorted(filter(None, found), key=lambda file: file.name)
+
+
+def progress(folder: Path) -> int:
+    """Bytes in event files under ``folder``: a counter that moves while a trainer logs. 0 where there is none."""
+    return sum(file.size for file in event_files(folder))
+
+
+def _found(entry: os.DirEntry[str], name: str, notes: list[str]) -> Found | None:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        notes.append(f"{name}: not read: {why(error)}")
+        return None
+    if MARK in entry.name and stat.S_ISREG(status.st_mode):
+        return Found(Path(entry.path), name, status.st_ino, status.st_size)
+    if stat.S_ISLNK(status.st_mode):
+        notes.append(f"{name}: a symbolic link, not followed")
+    elif MARK in entry.name and not stat.S_ISDIR(status.st_mode):
+        notes.append(f"{name}: not a regular file, not read")
+    return None
+
+
+def _walk(folder: Path, prefix: str, depth: int, notes: list[str]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Event files, links and folders under ``folder``, with their names relative to the top."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(islice(listing, _WALK_ENTRIES), key=lambda entry: entry.name)
+    except OSError as error:
+        if prefix or not isinstance(error, FileNotFoundError):
+            notes.append(f"{prefix or folder}: not read: {why(error)}")
+        return
+    for entry in entries:
+        yield entry, prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if depth:
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", depth - 1, notes)
+            else:
+                notes.append(f"{prefix}{entry.name}: too deep, not read")
+
+
+def _resume(fd: int, path: Path, position: Position) -> tuple[Position, str]:
+    """Where to go on, and why earlier records no longer count (or "")."""
+    status = os.fstat(fd)
+    fresh = Position(str(path), status.st_ino, status.st_size)
+    if not position.offset:
+        return fresh, ""
+    if position.inode != status.st_ino or position.head != _head(fd, position.offset):
+        return fresh, "the file was replaced: read again from its start"
+    if status.st_size < position.size:
+        return fresh, "the file shrank: read again from its start"
+    return replace(fresh, offset=position.offset), ""
+
+
+def _sealed(fd: int, position: Position) -> Position:
+    return replace(position, head=_head(fd, position.offset))
+
+
+def _head(fd: int, offset: int) -> int:
+    return int(google_crc32c.value(pread(fd, min(offset, _HEAD), 0)))
+
+
+def _block(fd: int, start: Position, split: Callable[[bytes], Frames]) -> Block:
+    left = start.size - start.offset
+    data = pread(fd, min(CHUNK, left), start.offset)
+    whole = split(data)
+    if not whole.starts and len(data) < whole.need <= left:
+        data = pread(fd, whole.need, start.offset)
+        whole = split(data)
+    whole, damage = _past_gaps(data, whole, start.offset)
+    if whole.broken and not whole.starts:
+        return _past_damage(fd, start)
+    position = replace(start, offset=start.offset + whole.stop)
+    left -= whole.stop
+    more = bool(whole.starts) and (whole.broken or left >= whole.need)
+    waiting = f"waits for the rest of a record at byte {position.offset}" if left and not more else ""
+    return Block(data, whole.starts, whole.lengths, start.offset, position, damage, more, waiting)
+
+
+def _past_gaps(data: bytes, whole: Frames, base: int) -> tuple[Frames, Damage]:
+    """Go on behind what is broken, as long as the next frame lies in the same data."""
+    damage = Damage()
+    while whole.broken:
+        mark = tfrecord.landmark(data, whole.stop + 1)
+        if mark is None or not mark.whole:
+            break
+        damage += Damage(gaps=1, gap_bytes=mark.at - whole.stop, first_gap=base + whole.stop)
+        whole = tfrecord.frames(data, whole._replace(stop=mark.at))
+    return whole, damage
+
+
+def _past_damage(fd: int, start: Position) -> Block:
+    """Nothing but the way to the next frame, which lies further than one chunk, or the wait for it."""
+    nothing = Block(b"", array("q"), array("q"), start.offset, start)
+    found = tfrecord.search(fd, start.size, start.offset)
+    if found is None:
+        left = _count(start.size - start.offset, "byte")
+        waiting = f"the last {left}, from byte {start.offset} on, are no records; looked at again when the file grows"
+        return replace(nothing, waiting=waiting)
+    damage = Damage(gaps=1, gap_bytes=found - start.offset, first_gap=start.offset)
+    return replace(nothing, position=replace(start, offset=found), damage=damage, more=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recipe is: a way to train, the one kind of trouble it must show (or none), and how to tell that it does.
+
+The label is checked against the outcome and never against a detector: a healthy run has to reach ``good``, a faulty
+one has to miss it. A run that does neither is no evidence and is left out, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from curves_lab.log import Log
+
+Split = Literal["tune", "test"]
+Train = Callable[[Log, np.random.Generator], None]
+UNHARMED = ("healthy", "spike", "stalled")  # labels of runs that still reach their goal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One labelled way to train.
+
+    label: the kind that a diagnosis must name, or ``healthy``.
+    tag, goal, target: the objective (target None: not told to the detectors).
+    good: the objective's value that a healthy run reaches at its end (median of the last five values).
+    allowed: further kinds that are true of the run too, so that naming them is no error.
+    """
+
+    name: str
+    split: Split
+    label: str
+    train: Train
+    tag: str
+    goal: Literal["min", "max"]
+    good: float
+    target: float | None = None
+    allowed: frozenset[str] = frozenset()
+    seeds: int = 3
+
+    def as_labelled(self, values: list[float]) -> bool:
+        """Does the objective's curve end where the label says?"""
+        finite = [v for v in values[-5:] if np.isfinite(v)]
+        if not finite:
+            return self.label not in UNHARMED
+        end = float(np.median(finite))
+        reached = end >= self.good if self.goal == "max" else end <= self.good
+        return reached == (self.label in UNHARMED)
+
+
+class Book:
+    """The recipes of one split, by name."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+        self.recipes: dict[str, Recipe] = {}
+
+    def add(
+        self, label: str, objective: str, good: float, *, target: float | None = None, allowed: str = "", seeds: int = 3
+    ) -> Callable[[Train], Train]:
+        """Enter the decorated function under its own name; ``objective`` is ``TAG:min`` or ``TAG:max``."""
+        tag, _, word = objective.rpartition(":")
+        goal: Literal["min", "max"] = "max" if word == "max" else "min"
+
+        def enter(train: Train) -> Train:
+            name, kinds = train.__name__, frozenset(allowed.split())
+            self.recipes[name] = Recipe(name, self.split, label, train, tag, goal, good, target, kinds, seeds)
+            return train
+
+        return enter
