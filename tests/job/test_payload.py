@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One start of an attempt, as a real process: what ends it, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ade_hpc.job.checkpoints import newest_valid
+from ade_hpc.launch.lineage import job_of
+from ade_hpc.model import ExitRecord, Heartbeat, JobRef
+from ade_hpc.store.records import load_exits, load_heartbeats, supersede
+from tests.support.project import Project, alive, make_project, wait_for
+
+LONG = {"optimizer": {"lr": 0.05}, "steps": 4000, "step_s": 0.01, "checkpoint_every": 1000}
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Project:
+    """A trainer at work, far from its next periodic checkpoint."""
+    project = make_project(tmp_path, config=LONG)
+    project.submit()
+    wait_for(lambda: _beat(project), 20, "it never started")
+    time.sleep(0.3)
+    return project
+
+
+def _beat(project: Project) -> Heartbeat | None:
+    beats = load_heartbeats(project.folder.attempt(1))
+    return next((beat for beat in beats if beat.trainer_pid and beat.event_bytes), None)
+
+
+def _job(project: Project) -> JobRef:
+    job = job_of(project.folder, project.ledger, 1)
+    assert job is not None
+    return job
+
+
+def _last(project: Project) -> ExitRecord:
+    return load_exits(project.folder.attempt(1))[-1]
+
+
+def test_a_tombstone_alone_ends_a_running_start(running: Project) -> None:
+    """Should scancel never arrive, the payload itself sees that it was superseded."""
+    trainer = _beat(running)
+    supersede(running.folder.attempt(1), "attempt 2")
+    assert running.wait_until_over(1, 10) == "superseded"
+    assert trainer is not None
+    assert not alive(trainer.trainer_pid or 0)
+
+
+def test_a_cancelled_trainer_saves_on_its_declared_signal(running: Project) -> None:
+    """The checkpoint at the moment of the signal, not the last periodic one."""
+    running.scheduler.cancel(_job(running))
+    assert running.wait_until_over(1, 15) == "cancelled"
+    saved = newest_valid(running.folder.attempt(1).checkpoints, "step-{step}.pt", None)
+    assert saved is not None
+    assert (saved.step or 0) % 1000
+    assert _last(running).returncode == 85
+
+
+def test_a_trainer_that_is_killed_leaves_a_record_with_the_signal(running: Project) -> None:
+    beat = _beat(running)
+    assert beat is not None
+    os.kill(beat.trainer_pid or 0, signal.SIGKILL)
+    assert running.wait_until_over(1, 10) == "signal"
+    assert _last(running).returncode == 128 + signal.SIGKILL
+    assert running.tick().code == 4
+
+
+def test_a_stopped_trainer_shows_in_the_heartbeat_at_once(running: Project) -> None:
+    """A change of state is worth a beat; nobody waits for the interval."""
+    beat = _beat(running)
+    assert beat is not None
+    os.kill(beat.trainer_pid or 0, signal.SIGSTOP)
+    wait_for(lambda: (_beat(running) or beat).trainer_state == "T", 5, "the stop was not seen")
+    assert running.tick().health.verdict == "stalled"
+    running.scheduler.cancel(_job(running))
+    assert running.wait_until_over(1, 20) == "cancelled"
+
+
+def test_no_trainer_outlives_its_payload(running: Project) -> None:
+    """kill -9 of the payload: whoever looks next ends the orphan, and only then calls the job ended."""
+    beat, job = _beat(running), _job(running)
+    assert beat is not None
+    os.kill(int(job.job_id.partition(".")[0]), signal.SIGKILL)
+    report = running.tick()
+    wait_for(lambda: not alive(beat.trainer_pid or 0), 10, "the orphan lives")
+    assert report.health.verdict == "ended"
+    assert report.code == 4
+
+
+def test_heartbeats_move_and_show_progress(running: Project) -> None:
+    first = _beat(running)
+    later = wait_for(
+        lambda: (beat := _beat(running)) and first and beat.counter > first.counter + 1 and beat, 10, "no more beats"
+    )
+    assert first is not None
+    assert later.event_bytes > first.event_bytes
+    assert later.last_progress_at is not None
+    assert later.rss_bytes > 1_000_000
+    running.scheduler.cancel(_job(running))
+    running.wait_until_over(1, 15)
+
+
+def test_a_folder_that_can_t_be_written_never_harms_the_trainer(running: Project) -> None:
+    """Quota, read-only, gone: the supervisor sees silence, the trainer sees nothing."""
+    attempt, beat = running.folder.attempt(1), _beat(running)
+    attempt.heartbeats.rename(attempt.path / "gone")
+    time.sleep(2.5)
+    assert beat is not None
+    assert alive(beat.trainer_pid or 0)
+    (attempt.path / "gone").rename(attempt.heartbeats)
+    running.scheduler.cancel(_job(running))
+    assert running.wait_until_over(1, 15) == "cancelled"
