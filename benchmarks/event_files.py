@@ -19,7 +19,7 @@ def fabricate(folder: Path, events: int, *, mixed: bool = False) -> Path:
     """An event file of ``events`` scalars, ten tags in turn; ``mixed`` adds histograms and images in between."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "events.out.tfevents.1700000000.host.1.0"
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311  # noise, not keys
     with open(path, "wb") as file:
         file.write(frame(b"\x09" + struct.pack("<d", START) + b"\x1a\x0dbrain.Event:2"))
         for number in range(events):

@@ -18,11 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.event_files import fabricate
-from benchmarks.measuring import best, machine, report, table, timed
+from benchmarks.measuring import best, machine, peak_mb, report, table, timed
 
 _TICK = 1000
 _PATIENCE_S = 120
@@ -56,7 +57,7 @@ def tick(folder: Path) -> None:
             file.flush()
             collect([logs], cache)
             times = []
-            for first, last in zip(edges, edges[1:], strict=False):
+            for first, last in pairwise(edges):
                 file.write(data[first:last])
                 file.flush()
                 times.append(timed(lambda: collect([logs], cache))[0])
@@ -119,8 +120,9 @@ def data_server(folder: Path) -> None:
             time.sleep(0.001)
         seconds = time.perf_counter() - started
         channel.close()
+        memory = peak_mb() + peak_mb(server.pid)
         server.communicate(timeout=10)
-    report(seconds, events=events)
+    report(seconds, events=events, peak_mb=memory)
 
 
 def _fetch(provider: Any) -> int:
@@ -148,9 +150,10 @@ def main() -> None:
     parser.add_argument("--events", type=int, nargs="+", default=_SIZES, help="sizes of the files, in scalars")
     parser.add_argument("--times", type=int, default=3, help="the best of so many runs counts")
     options = parser.parse_args()
+    plain = [(size, False) for size in sorted(options.events)]
     rows, largest = [], {}
     with tempfile.TemporaryDirectory() as top:
-        for size, mixed in [*((size, False) for size in sorted(options.events)), (min(options.events[-1], 100_000), True)]:
+        for size, mixed in [*plain, (min(max(options.events), 100_000), True)]:
             path = fabricate(Path(top) / f"{size}-{mixed}", size, mixed=mixed)
             found = _measure(path, options.times)
             rows += _rows(f"{size:,}" + (" mixed" if mixed else ""), path.stat().st_size, found)

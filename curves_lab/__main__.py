@@ -63,7 +63,7 @@ def _train(recipe: Recipe, seed: int, where: Path) -> None:
 def _row(recipe: Recipe, seed: int, where: Path) -> dict[str, object]:
     return {
         "run": f"{recipe.name}-{seed}", "path": str(where), "split": recipe.split, "label": recipe.label,
-        "tag": recipe.tag, "goal": recipe.goal, "target": recipe.target, "good": recipe.good,
+        "tag": recipe.tag, "goal": recipe.goal, "target": recipe.target, "good": recipe.good, "since": recipe.since,
         "allowed": sorted(recipe.allowed),
     }  # fmt: skip
 

@@ -81,7 +81,9 @@ def waves(rng: np.random.Generator, n: int = 1500, length: int = 48, noise: floa
     """One-channel signals of five shapes with random phase, for 1-d convolutions and recurrent nets."""
     y = rng.integers(0, 5, n)
     t = np.arange(length) / length + rng.random((n, 1))
-    shape = np.stack([np.sin(2 * np.pi * f * t) * (1 if f < 4 else np.sign(np.sin(2 * np.pi * t))) for f in range(1, 6)])
+    shape = np.stack(
+        [np.sin(2 * np.pi * f * t) * (1 if f < 4 else np.sign(np.sin(2 * np.pi * t))) for f in range(1, 6)]
+    )
     return _split((shape[y, np.arange(n)] + noise * rng.standard_normal((n, length)))[:, None, :], y, 5, rng)
 
 

@@ -7,6 +7,7 @@ No threshold may be chosen by looking at what the detectors make of these runs.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def fit_residual(log: Log, rng: Rng, plan: Plan, d: data.Data | None = None) -> 
 
 
 def fit_conv(log: Log, rng: Rng, plan: Plan, d: data.Data | None = None, **net: float) -> Fit:
-    return Fit(log, nets.conv1d(**net), d or data.waves(rng), plan, rng)  # type: ignore[arg-type]  # plain kwargs
+    return Fit(log, nets.conv1d(**net), d or data.waves(rng), plan, rng)
 
 
 def fit_transformer(log: Log, rng: Rng, plan: Plan, d: data.Data | None = None, pre: bool = True) -> Fit:
@@ -41,7 +42,7 @@ def sequences(rng: Rng) -> data.Data:
     return data.Data(d.x.transpose(1, 2), d.y, d.x_val.transpose(1, 2), d.y_val, 5)
 
 
-def one_cycle(steps: int, warm: float = 0.3):  # type: ignore[no-untyped-def]  # returns a Plan.schedule
+def one_cycle(steps: int, warm: float = 0.3) -> Callable[[int], float]:
     def factor(step: int) -> float:
         done = step / steps
         return done / warm if done < warm else 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
@@ -71,7 +72,7 @@ def gru_waves(log: Log, rng: Rng) -> None:
     Fit(log, nets.Recurrent("gru", 1, 5), sequences(rng), plan, rng).run()
 
 
-@BOOK.add("healthy", "loss/val:min", 0.3)
+@BOOK.add("healthy", "loss/val:min", 0.3, seeds=2)
 def transformer_warm_up(log: Log, rng: Rng) -> None:
     plan = Plan(lr=3e-3, optimizer="adam", steps=1200, batch=48, eval_every=30, schedule=lambda s: min(1, s / 200))
     fit_transformer(log, rng, plan, pre=False).run()
@@ -96,7 +97,7 @@ def conv_label_smoothing(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, Plan(lr=0.05, momentum=0.8, smoothing=0.2, steps=500)).run()
 
 
-@BOOK.add("healthy", "accuracy/val:max", 0.85)
+@BOOK.add("healthy", "accuracy/val:max", 0.85, seeds=2)
 def transformer_resumed_twice(log: Log, rng: Rng) -> None:
     plan = Plan(lr=2e-3, optimizer="adam", steps=1200, batch=48, eval_every=30)
     fit = fit_transformer(log, rng, plan)
@@ -175,7 +176,9 @@ def point_mass_dqn(log: Log, rng: Rng) -> None:
 
 @BOOK.add("healthy", "eval/mean_reward:max", 110, allowed="diverging nan")
 def cartpole_ppo_critic_grows(log: Log, rng: Rng) -> None:
-    course = policy.Course(updates=300, clip=0.2, epochs=4, lr=3e-3, gamma=0.98, length=32, return_tag="eval/mean_reward")
+    course = policy.Course(
+        updates=300, clip=0.2, epochs=4, lr=3e-3, gamma=0.98, length=32, return_tag="eval/mean_reward"
+    )
     for step in range(0, 96000, 1920):
         log.scalar("losses/clip_fraction_loss", math.nan, step)
     policy.actor_critic(log, policy.CartPole(16, rng), course, rng)
@@ -193,7 +196,7 @@ def relu_recurrent_explodes(log: Log, rng: Rng) -> None:
     Fit(log, net, d, Plan(lr=1.0, momentum=0.9, steps=400), rng).run()
 
 
-@BOOK.add("nan", "val_acc:max", 0.6)
+@BOOK.add("nan", "val_acc:max", 0.6, since=700, seeds=2)
 def transformer_half_overflows(log: Log, rng: Rng) -> None:
     """Activations leave the range of half precision in mid-run; nothing scales the loss."""
 
@@ -214,7 +217,7 @@ def gru_rate_too_high(log: Log, rng: Rng) -> None:
     Fit(log, nets.Recurrent("gru", 1, 5), sequences(rng), Plan(lr=3.0, momentum=0.9, steps=400, names=names), rng).run()
 
 
-@BOOK.add("diverging", "val_acc:max", 0.6, allowed="collapse")
+@BOOK.add("diverging", "val_acc:max", 0.6, allowed="collapse", since=350)
 def residual_schedule_in_wrong_units(log: Log, rng: Rng) -> None:
     plan = Plan(
         lr=0.02, momentum=0.9, steps=700, names=LIGHTNING, schedule=lambda s: 1.0 if s < 350 else 1.06 ** (s - 350)
@@ -222,13 +225,13 @@ def residual_schedule_in_wrong_units(log: Log, rng: Rng) -> None:
     fit_residual(log, rng, plan).run(600)
 
 
-@BOOK.add("diverging", "loss/val:min", 1.9)
+@BOOK.add("diverging", "loss/val:min", 1.9, since=200, seeds=2)
 def transformer_rate_creeps_up(log: Log, rng: Rng) -> None:
     plan = Plan(lr=0.05, momentum=0.9, clip=1.0, steps=460, schedule=lambda s: 1.03 ** max(0, s - 200))
     fit_transformer(log, rng, plan).run()
 
 
-@BOOK.add("collapse", "accuracy/val:max", 0.6)
+@BOOK.add("collapse", "accuracy/val:max", 0.6, since=350)
 def conv_pipeline_breaks(log: Log, rng: Rng) -> None:
     """From one step on every batch is noise with random labels; the model forgets."""
 
@@ -240,7 +243,7 @@ def conv_pipeline_breaks(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, Plan(lr=0.1, momentum=0.9, steps=800, before=before)).run()
 
 
-@BOOK.add("collapse", "train/episode_return:max", -25, seeds=4, allowed="diverging")
+@BOOK.add("collapse", "train/episode_return:max", -25, seeds=4, allowed="diverging", since=35840)
 def point_mass_ppo_collapses(log: Log, rng: Rng) -> None:
     def change(update: int, course: policy.Course, net: nn.Module) -> None:
         if update >= 140:
@@ -250,7 +253,7 @@ def point_mass_ppo_collapses(log: Log, rng: Rng) -> None:
     policy.actor_critic(log, policy.PointMass(16, rng), course, rng)
 
 
-@BOOK.add("collapse", "charts/episodic_return:max", -25, allowed="diverging")
+@BOOK.add("collapse", "charts/episodic_return:max", -25, allowed="diverging", since=12000)
 def point_mass_dqn_forgets(log: Log, rng: Rng) -> None:
     def change(update: int, course: policy.Course, net: nn.Module) -> None:
         if update >= 1500:
@@ -260,7 +263,7 @@ def point_mass_dqn_forgets(log: Log, rng: Rng) -> None:
     policy.q_learning(log, policy.PointMass(8, rng), course, rng)
 
 
-@BOOK.add("never-learns", "loss/val:min", 1.0)
+@BOOK.add("never-learns", "loss/val:min", 1.0, seeds=2)
 def transformer_no_warm_up(log: Log, rng: Rng) -> None:
     fit_transformer(log, rng, Plan(lr=0.03, optimizer="adam", steps=600), pre=False).run()
 
@@ -273,7 +276,7 @@ def residual_graph_detached(log: Log, rng: Rng) -> None:
     fit.run()
 
 
-@BOOK.add("never-learns", "loss/val:min", 1.8)
+@BOOK.add("never-learns", "loss/val:min", 1.8, seeds=2)
 def transformer_labels_shuffled(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         return batch[0], batch[1][torch.from_numpy(fit.rng.permutation(len(batch[1])))]
@@ -306,7 +309,7 @@ def conv_weight_decay_too_strong(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, plan, norm=False).run()
 
 
-@BOOK.add("plateau", "accuracy/val:max", 0.9, target=0.9)
+@BOOK.add("plateau", "accuracy/val:max", 0.9, target=0.9, seeds=2)
 def transformer_rate_halved_too_often(log: Log, rng: Rng) -> None:
     plan = Plan(lr=2e-3, optimizer="adam", steps=1000, batch=48, schedule=lambda s: 0.5 ** (s / 25))
     fit_transformer(log, rng, plan).run()
@@ -324,12 +327,12 @@ def residual_wrong_labels(log: Log, rng: Rng) -> None:
     fit_residual(log, rng, Plan(lr=3e-3, optimizer="adam", steps=900, names=KERAS), d).run()
 
 
-@BOOK.add("overfitting", "loss/val:min", 1.0)
+@BOOK.add("overfitting", "loss/val:min", 1.0, seeds=2)
 def transformer_few_sequences(log: Log, rng: Rng) -> None:
     fit_transformer(log, rng, Plan(lr=2e-3, optimizer="adam", steps=500), data.tokens(rng).few(120)).run()
 
 
-@BOOK.add("spike", "loss/val:min", 0.8)
+@BOOK.add("spike", "loss/val:min", 0.8, since=300)
 def conv_mislabelled_batch(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         fit.lr_factor = 6.0 if step in (300, 301) else 1.0
@@ -338,7 +341,7 @@ def conv_mislabelled_batch(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, Plan(lr=0.03, momentum=0.5, steps=600, clip=5.0, before=before)).run()
 
 
-@BOOK.add("spike", "val_acc:max", 0.8)
+@BOOK.add("spike", "val_acc:max", 0.8, since=500)
 def residual_weights_jolted(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         if step == 500:
@@ -371,7 +374,7 @@ def residual_rate_in_wrong_units(log: Log, rng: Rng) -> None:
     fit_residual(log, rng, Plan(lr=2e-4, steps=900, names=LIGHTNING)).run()
 
 
-@BOOK.add("stalled", "val_acc:max", 0.8)
+@BOOK.add("stalled", "val_acc:max", 0.8, since=210)
 def residual_filesystem_hangs(log: Log, rng: Rng) -> None:
     def after(step: int, fit: Fit, out: Log) -> None:
         if step == 210:

@@ -29,7 +29,7 @@ class Log:
         self.clock += seconds
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """``tag`` may begin with ``FOLDER:``, as Keras writes ``train`` and ``validation`` into folders of their own."""
+        """``tag`` may begin with ``FOLDER:``; Keras writes ``train`` and ``validation`` into folders of their own."""
         folder, _, name = tag.rpartition(":")
         key = f"{folder}/{self._part}".strip("/")
         if key not in self._writers:

@@ -26,8 +26,10 @@ class Recurrent(nn.Module):
 
     def __init__(self, kind: str, inputs: int, outputs: int, width: int = 32) -> None:
         super().__init__()
-        self.core = nn.GRU(inputs, width, batch_first=True) if kind == "gru" else nn.RNN(
-            inputs, width, batch_first=True, nonlinearity=kind
+        self.core = (
+            nn.GRU(inputs, width, batch_first=True)
+            if kind == "gru"
+            else nn.RNN(inputs, width, batch_first=True, nonlinearity=kind)
         )
         self.head = nn.Linear(width, outputs)
 
@@ -68,7 +70,9 @@ def conv1d(outputs: int = 5, width: int = 16, norm: bool = True, drop: float = 0
 class Transformer(nn.Module):
     """Token and position embeddings, ``layers`` post-norm encoder layers (the kind that needs a warm-up), a head."""
 
-    def __init__(self, vocabulary: int = 8, length: int = 12, width: int = 32, layers: int = 2, pre: bool = False) -> None:
+    def __init__(
+        self, vocabulary: int = 8, length: int = 12, width: int = 32, layers: int = 2, pre: bool = False
+    ) -> None:
         super().__init__()
         self.token = nn.Embedding(vocabulary, width)
         self.place = nn.Parameter(0.1 * torch.randn(length, width))

@@ -7,7 +7,7 @@ one has to miss it. A run that does neither is no evidence and is left out, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,7 @@ class Recipe:
     label: the kind that a diagnosis must name, or ``healthy``.
     tag, goal, target: the objective (target None: not told to the detectors).
     good: the objective's value that a healthy run reaches at its end (median of the last five values).
+    since: the step at which the trouble is put in.
     allowed: further kinds that are true of the run too, so that naming them is no error.
     """
 
@@ -38,17 +39,20 @@ class Recipe:
     goal: Literal["min", "max"]
     good: float
     target: float | None = None
+    since: int = 0
     allowed: frozenset[str] = frozenset()
     seeds: int = 3
 
-    def as_labelled(self, values: list[float]) -> bool:
+    def as_labelled(self, values: Sequence[float]) -> bool:
         """Does the objective's curve end where the label says?"""
-        finite = [v for v in values[-5:] if np.isfinite(v)]
-        if not finite:
-            return self.label not in UNHARMED
-        end = float(np.median(finite))
-        reached = end >= self.good if self.goal == "max" else end <= self.good
-        return reached == (self.label in UNHARMED)
+        return reaches(values, self.goal, self.good) == (self.label in UNHARMED)
+
+
+def reaches(values: Sequence[float], goal: str, good: float) -> bool:
+    """Is the median of the last five values, as far as they are finite, as good as ``good``?"""
+    finite = [value for value in values[-5:] if np.isfinite(value)]
+    end = float(np.median(finite)) if finite else float("nan")
+    return end >= good if goal == "max" else end <= good
 
 
 class Book:
@@ -59,7 +63,15 @@ class Book:
         self.recipes: dict[str, Recipe] = {}
 
     def add(
-        self, label: str, objective: str, good: float, *, target: float | None = None, allowed: str = "", seeds: int = 3
+        self,
+        label: str,
+        objective: str,
+        good: float,
+        *,
+        target: float | None = None,
+        since: int = 0,
+        allowed: str = "",
+        seeds: int = 3,
     ) -> Callable[[Train], Train]:
         """Enter the decorated function under its own name; ``objective`` is ``TAG:min`` or ``TAG:max``."""
         tag, _, word = objective.rpartition(":")
@@ -67,7 +79,7 @@ class Book:
 
         def enter(train: Train) -> Train:
             name, kinds = train.__name__, frozenset(allowed.split())
-            self.recipes[name] = Recipe(name, self.split, label, train, tag, goal, good, target, kinds, seeds)
+            self.recipes[name] = Recipe(name, self.split, label, train, tag, goal, good, target, since, kinds, seeds)
             return train
 
         return enter

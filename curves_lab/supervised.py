@@ -97,7 +97,9 @@ class Fit:
             self.log.scalar(names.train_loss, float(loss.detach()), self._label())
             self.log.scalar("grad_norm", norm, self.step)
             self.log.scalar("lr", lr, self.step)
-            self.log.scalar("update_ratio", float((_flat(self.model) - before).norm() / (before.norm() + 1e-12)), self.step)
+            self.log.scalar(
+                "update_ratio", float((_flat(self.model) - before).norm() / (before.norm() + 1e-12)), self.step
+            )
             if self._dead:
                 self.log.scalar("dead_frac", float(np.mean(list(self._dead.values()))), self.step)
         plan.after(self.step, self, self.log)

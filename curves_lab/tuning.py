@@ -23,7 +23,7 @@ ACC = "accuracy/val:max"
 
 
 def fit_mlp(log: Log, rng: Rng, plan: Plan, **net: object) -> Fit:
-    return Fit(log, nets.mlp(64, 10, **net), data.digits(rng), plan, rng)  # type: ignore[arg-type]  # plain kwargs
+    return Fit(log, nets.mlp(64, 10, **net), data.digits(rng), plan, rng)
 
 
 # --- healthy ------------------------------------------------------------------------------------------------------
@@ -144,7 +144,9 @@ def cartpole(log: Log, rng: Rng) -> None:
 def cartpole_expert_first(log: Log, rng: Rng) -> None:
     log.scalar("rollout/ep_rew_mean", 200.0, 0)
     log.tick()
-    policy.actor_critic(log, policy.CartPole(16, rng), policy.Course(lr=5e-3, updates=350, return_tag="rollout/ep_rew_mean"), rng)
+    policy.actor_critic(
+        log, policy.CartPole(16, rng), policy.Course(lr=5e-3, updates=350, return_tag="rollout/ep_rew_mean"), rng
+    )
 
 
 @BOOK.add("healthy", "charts/episodic_return:max", 110, allowed="diverging")
@@ -161,7 +163,7 @@ def regression_overflow(log: Log, rng: Rng) -> None:
     Fit(log, nets.mlp(2, 1, width=128), data.sines(rng), plan, rng).run()
 
 
-@BOOK.add("nan", ACC, 0.8)
+@BOOK.add("nan", ACC, 0.8, since=260)
 def mlp_log_of_zero(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         return (batch[0] * float("inf"), batch[1]) if step == 260 else batch
@@ -174,7 +176,7 @@ def mlp_rate_too_high(log: Log, rng: Rng) -> None:
     fit_mlp(log, rng, Plan(lr=1.0, momentum=0.9), act=nn.ELU).run()
 
 
-@BOOK.add("diverging", ACC, 0.8, allowed="collapse")
+@BOOK.add("diverging", ACC, 0.8, allowed="collapse", since=300)
 def mlp_rate_jumps(log: Log, rng: Rng) -> None:
     plan = Plan(lr=0.1, momentum=0.9, schedule=lambda s: 1.0 if s < 300 else 8.0)
     fit_mlp(log, rng, plan, act=nn.ELU).run()
@@ -187,7 +189,7 @@ def elman_climbs(log: Log, rng: Rng) -> None:
     Fit(log, nets.Recurrent("tanh", 2, 1), data.marked_sum(rng), plan, rng).run()
 
 
-@BOOK.add("collapse", ACC, 0.8)
+@BOOK.add("collapse", ACC, 0.8, since=320)
 def cnn_dies_in_mid_run(log: Log, rng: Rng) -> None:
     def after(step: int, fit: Fit, out: Log) -> None:
         if step == 320:
@@ -198,7 +200,7 @@ def cnn_dies_in_mid_run(log: Log, rng: Rng) -> None:
     Fit(log, nets.cnn(), data.digits(rng, image=True), plan, rng).run()
 
 
-@BOOK.add("collapse", "charts/episodic_return:max", 100, seeds=4, allowed="diverging")
+@BOOK.add("collapse", "charts/episodic_return:max", 100, seeds=4, allowed="diverging", since=51200)
 def cartpole_collapses(log: Log, rng: Rng) -> None:
     def change(update: int, course: policy.Course, net: nn.Module) -> None:
         if update >= 200:
@@ -237,7 +239,7 @@ def cartpole_blind(log: Log, rng: Rng) -> None:
     policy.actor_critic(log, Blind(16, rng), policy.Course(lr=5e-3, updates=400), rng)
 
 
-@BOOK.add("plateau", ACC, 0.92, target=0.92)
+@BOOK.add("plateau", ACC, 0.92, target=0.92, since=80)
 def mlp_rate_decays_too_soon(log: Log, rng: Rng) -> None:
     plan = Plan(lr=0.05, steps=800, schedule=lambda s: 1.0 if s < 80 else 1e-5)
     fit_mlp(log, rng, plan).run()
@@ -275,7 +277,7 @@ def mlp_fits_the_noise(log: Log, rng: Rng) -> None:
     Fit(log, nets.mlp(10, 1, width=128), data.noisy_line(rng).few(120), plan, rng).run()
 
 
-@BOOK.add("spike", "loss/val:min", 0.6)
+@BOOK.add("spike", "loss/val:min", 0.6, since=300)
 def mlp_bad_batch(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         return (batch[0] * 25, batch[1].flip(0)) if step == 300 else batch
@@ -283,7 +285,7 @@ def mlp_bad_batch(log: Log, rng: Rng) -> None:
     fit_mlp(log, rng, Plan(lr=0.05, clip=1.0, before=before)).run()
 
 
-@BOOK.add("spike", ACC, 0.85)
+@BOOK.add("spike", ACC, 0.85, since=350)
 def cnn_rate_glitch(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         fit.lr_factor = 40.0 if step == 350 else 1.0
@@ -316,7 +318,7 @@ def cnn_rate_too_low(log: Log, rng: Rng) -> None:
     Fit(log, nets.cnn(), data.digits(rng, image=True), plan, rng).run()
 
 
-@BOOK.add("stalled", ACC, 0.9)
+@BOOK.add("stalled", ACC, 0.9, since=340)
 def mlp_loader_hangs(log: Log, rng: Rng) -> None:
     def after(step: int, fit: Fit, out: Log) -> None:
         if step == 340:

@@ -32,6 +32,7 @@ def missing(marker: str) -> str:
         )
         return check.stderr.strip() if check.returncode else ""
     program, enable = {
+        "browser": ("chromium", "sudo apt-get install chromium"),
         "container": ("apptainer", "scripts/install-apptainer, and /opt/apptainer/bin on PATH"),
         "sshd": ("sshd", "sudo apt-get install openssh-server"),
     }[marker]
@@ -56,7 +57,7 @@ def cannot_run(reason: str) -> NoReturn:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture: what a test is marked to need must be here."""
-    for marker in ("cluster", "container", "sshd"):
+    for marker in ("browser", "cluster", "container", "sshd"):
         if item.get_closest_marker(marker) and (reason := missing(marker)):
             cannot_run(reason)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,12 +37,20 @@ OBJECTIVE = "accuracy/val"
 SITE = Site.model_validate({"scheduler": "local", "heartbeat_interval": "1s"})
 
 
-def tell(*, seed: int, observe: bool, folder: Path | None) -> None:
-    """Run the story and print it; the last line is JSON. Raises AdeError where it does not come to its end."""
+def tell(*, seed: int, observe: bool, folder: Path | None, model: str | None = None) -> None:
+    """Run the story and print it; the last line is JSON. Raises AdeError where it does not come to its end.
+
+    model: a language model that judges instead of the rule, on the endpoint that the environment names.
+    """
+    if model is not None and not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+        raise UsageError(
+            "no model can be reached: set OPENAI_API_KEY, or OPENAI_BASE_URL to the /v1 address of any "
+            "OpenAI-compatible server, and name the model with --model"
+        )
     if importlib.util.find_spec("torch") is None:
         raise UsageError("the demo trains a real network: pip install 'ade-hpc[train]', or run scripts/demo")
     root = folder.resolve() if folder else Path(tempfile.mkdtemp(prefix="ade-demo-"))
-    project = make_project(root, seed=seed, mode="observe" if observe else "auto")
+    project = make_project(root, seed=seed, mode="observe" if observe else "auto", model=model)
     experiment = load_experiment(project / "experiment.yaml", SITE)
     say(f"a scratch project with a learning rate that is ten times too high: {project}")
     started = time.monotonic()
@@ -53,7 +62,7 @@ def tell(*, seed: int, observe: bool, folder: Path | None) -> None:
     print(json.dumps(summary(run_dir, plot)))
 
 
-def make_project(root: Path, *, seed: int, mode: str) -> Path:
+def make_project(root: Path, *, seed: int, mode: str, model: str | None = None) -> Path:
     """A git repository as a user would have one: trainer, config, experiment, preferences, one commit."""
     source, project = example_files(), root / "project"
     project.mkdir(parents=True)
@@ -63,13 +72,20 @@ def make_project(root: Path, *, seed: int, mode: str) -> Path:
     rewrite(project / "experiment.yaml", lambda text: text.replace("python3, train.py", f"{sys.executable}, train.py"))
     rewrite(project / "experiment.yaml", lambda text: text.replace("../preferences.md", "preferences.md"))
     preferences = (source / "preferences.md").read_text().replace("mode: auto", f"mode: {mode}")
-    (project / "preferences.md").write_text(preferences)
+    (project / "preferences.md").write_text(instead_of_the_rule(model, preferences) if model else preferences)
     (project / "preferences.md").chmod(0o600)
     (project / ".gitignore").write_text(".ade/\n")
     git(project, "init", "--quiet", "--initial-branch=main")
     git(project, "add", "--all")
     git(project, "-c", "user.name=Demo", "-c", "user.email=demo@localhost", "commit", "--quiet", "-m", "Train digits")
     return project
+
+
+def instead_of_the_rule(model: str, preferences: str) -> str:
+    """The same preferences with nobody to act but a model, which reads their prose."""
+    name = json.dumps(model)
+    block = f"```yaml\nagent: {{ask: on-finding, model: {name}, vision_model: {name}}}\n```"
+    return re.sub(r"```yaml\nrules:.*?```", lambda _: block, preferences, flags=re.DOTALL)
 
 
 def example_files() -> Path:

@@ -8,17 +8,20 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
 from ade_hpc.cli.tables import sentence
+from ade_hpc.errors import AdeError
 from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.spec.site import Site, load_site
 from ade_hpc.store.registry import experiments, registry_path
+from ade_hpc.store.service import Service
 
 STEPS = {
     "mkdir": "claim the attempt",
@@ -85,18 +88,49 @@ def cancel(name: str) -> None:
     print(f"{name}: cancelled {f'job {ended[-1]}' if ended else '(it had no job)'}; `ade-hpc submit` starts it anew")
 
 
-def tick(names: Sequence[str], *, dry_run: bool, as_json: bool) -> None:
+def pause(name: str, word: Literal["pause", "resume"]) -> None:
+    """Into the inbox: it counts at once, and the next tick puts it into the ledger."""
+    from ade_hpc.store.inbox import drop
+    from ade_hpc.supervisor.experiment import load_supervised
+
+    registry = registry_path(os.environ)
+    folder = experiments(registry, (name,))[0]
+    drop(folder, word, {"by": getpass.getuser()}, now=time.time())
+    still = load_supervised(folder, (Service(registry).hold,)).paused_by()
+    if word == "pause":
+        print(f"{name}: paused; its job runs on and is watched. Next: ade-hpc resume {name}")
+    else:
+        print(f"{name}: {f'still paused by {still}: remove it' if still else 'ticks act on it again'}")
+
+
+def tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> None:
+    """A whole tick renews the dead-man file, also where it failed; one for some experiments alone does not."""
+    service, code = Service(registry_path(os.environ)), AdeError.exit_code
+    service.trim_log()
+    try:
+        code = _tick(names, dry_run=dry_run, llm=llm, as_json=as_json)
+    except AdeError as error:
+        code = error.exit_code
+        raise
+    finally:
+        if not names and not dry_run:
+            service.record_tick(code)
+    raise typer.Exit(code)
+
+
+def _tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> int:
     from ade_hpc.supervisor.tick import Ticker, exit_code
 
     site = load_site(os.environ)
     folders = experiments(registry_path(os.environ), tuple(names))
-    reports = Ticker(site, _opener(site), progress, dry_run).tick(folders)
+    holds = (Service(registry_path(os.environ)).hold,)
+    reports = Ticker(site, _opener(site), progress, dry_run, llm, holds).tick(folders)
     if as_json:
         print(json.dumps({"schema": 1, "experiments": [_plain(asdict(report)) for report in reports]}))
     else:
         for report in reports:
             print(sentence(report))
-    raise typer.Exit(exit_code(reports))
+    return exit_code(reports)
 
 
 def _opener(site: Site) -> Callable[[str], Any]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ade_hpc import __version__
+from ade_hpc.cli import schedule
 from ade_hpc.errors import AdeError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(schedule.app, name="schedule")
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME...]", help="Experiments; all of them if none is named.")
@@ -96,6 +98,20 @@ def check(
 
 
 @app.command()
+def doctor(
+    job: Annotated[bool, typer.Option("--job", help="Also send a probe job of a minute to a compute node.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Can this site do it? Try each precondition and say what to do: green, yellow (works, with less) or red.
+
+    Exit code 1 where anything is red. Example: ade-hpc doctor --job
+    """
+    from ade_hpc.cli import doctor as room
+
+    room.doctor(job=job, json_wanted=as_json)
+
+
+@app.command()
 def submit(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml")],
     local: Annotated[bool, typer.Option("--local", help="Run on this machine instead of on Slurm.")] = False,
@@ -168,9 +184,68 @@ def cancel(name: Name) -> None:
 
 
 @app.command()
+def pause(name: Name) -> None:
+    """Go on watching an experiment, but change and resubmit nothing. Its job runs on.
+
+    A file called HOLD in its run folder, or beside the registry for all experiments, does the same.
+    Example: ade-hpc pause digits
+    """
+    from ade_hpc.cli import jobs
+
+    jobs.pause(name, "pause")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let ticks act on an experiment again.
+
+    Example: ade-hpc resume digits
+    """
+    from ade_hpc.cli import jobs
+
+    jobs.pause(name, "resume")
+
+
+@app.command()
+def approve(name: Name) -> None:
+    """Say yes to the proposal that waits (mode: propose). The next tick judges it again and carries it out.
+
+    Example: ade-hpc approve digits
+    """
+    from ade_hpc.cli import wishes
+
+    wishes.answer(name, "approve")
+
+
+@app.command()
+def reject(name: Name) -> None:
+    """Say no to the proposal that waits: it is not made again for this attempt.
+
+    Example: ade-hpc reject digits
+    """
+    from ade_hpc.cli import wishes
+
+    wishes.answer(name, "reject")
+
+
+@app.command()
+def revert(name: Name) -> None:
+    """Take back the last change of the config, in a new attempt that the next tick makes.
+
+    Example: ade-hpc revert digits
+    """
+    from ade_hpc.cli import wishes
+
+    wishes.revert(name)
+
+
+@app.command()
 def tick(
     names: Names = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and think, but change and record nothing.")] = False,
+    no_llm: Annotated[
+        bool, typer.Option("--no-llm", help="Ask no language model: questions stay open for a later tick.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """One pass over the experiments: observe, diagnose, propose, guard, act, record. What scrontab calls.
@@ -180,7 +255,7 @@ def tick(
     """
     from ade_hpc.cli import jobs
 
-    jobs.tick(tuple(names or ()), dry_run=dry_run, as_json=as_json)
+    jobs.tick(tuple(names or ()), dry_run=dry_run, llm=not no_llm, as_json=as_json)
 
 
 @app.command()
@@ -219,18 +294,58 @@ def plot(
 
 
 @app.command()
+def report(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html")],
+    names: Names = None,
+) -> None:
+    """Write one HTML page: what happened to whom and why, curves, changes, GPU-hours, what needs a person.
+
+    It opens from disk without a network. Examples: ade-hpc report -o night.html   |   ade-hpc report digits -o d.html
+    """
+    from ade_hpc.cli import report as command
+
+    command.report(tuple(names or ()), output)
+
+
+@app.command()
+def backtest(
+    what: Annotated[str, typer.Argument(metavar="NAME|LOGDIR", help="An experiment, or any TensorBoard folder.")],
+    preferences: Annotated[Path, typer.Option(metavar="FILE.md", help="The preferences to try on it.")],
+    against: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Others, side by side.")] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="1h", help="Of a folder: a tick each so often; default 1h, 20 at least.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what would have been done in the past under these preferences. Changes nothing.
+
+    Exact up to the first action that differs from what happened; what follows is marked as counterfactual.
+    Examples: ade-hpc backtest digits --preferences new.md   |   ade-hpc backtest runs/exp1 --preferences new.md
+    """
+    from ade_hpc.cli import backtest as command
+
+    command.backtest(what, preferences, against, every, json_wanted=as_json)
+
+
+@app.command()
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of the trainer.")] = 0,
     observe: Annotated[bool, typer.Option("--observe", help="The twin: mode observe, nothing is repaired.")] = False,
     keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the scratch project goes.")] = None,
+    agent: Annotated[
+        bool, typer.Option("--agent", help="A language model judges, instead of the rule; see --model.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Which one; OPENAI_API_KEY and OPENAI_BASE_URL say where it is.")
+    ] = "gpt-5-mini",
 ) -> None:
     """The whole story on this machine: a diverging run is found, repaired in git, resubmitted and proved.
 
-    No cluster, no key; under two minutes. The last line is JSON.
+    No cluster, no key; under two minutes. The last line is JSON. With --agent a model does what the rule does.
     """
     from ade_hpc.cli import demo as story
 
-    story.tell(seed=seed, observe=observe, folder=keep)
+    story.tell(seed=seed, observe=observe, folder=keep, model=model if agent else None)
 
 
 if __name__ == "__main__":

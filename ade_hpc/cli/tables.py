@@ -16,6 +16,7 @@ from ade_hpc.store.registry import experiments, registry_path
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ade_hpc.report.schedule import Heart
     from ade_hpc.report.status import StatusRow
     from ade_hpc.supervisor.tick import Report
 
@@ -27,18 +28,26 @@ COLOURS = {
 def status(names: tuple[str, ...], *, as_json: bool) -> None:
     from ade_hpc.launch.schedulers import open_scheduler
     from ade_hpc.report import status as report
+    from ade_hpc.report.schedule import heart_of
     from ade_hpc.spec.site import load_site
+    from ade_hpc.store.service import Service
 
     site = load_site(os.environ)
-    rows = report.gather(experiments(registry_path(os.environ), names), lambda kind: open_scheduler(kind, site))
+    registry = registry_path(os.environ)
+    service = Service(registry)
+    rows = report.gather(
+        experiments(registry, names), lambda kind: open_scheduler(kind, site), (service.hold,), site.llm.prices
+    )
+    heart = heart_of(service)
     if as_json:
-        print(json.dumps(report.as_json(rows)))
+        print(json.dumps(report.as_json(rows, heart)))
     else:
         _print(_status_table(rows))
+        print(tick_sentence(heart))
         for row in rows:
             for line in _below(row):
                 print(line)
-    raise typer.Exit(report.exit_code(rows))
+    raise typer.Exit(report.exit_code(rows, heart))
 
 
 def _status_table(rows: list[StatusRow]) -> Table:
@@ -60,10 +69,13 @@ def _status_table(rows: list[StatusRow]) -> Table:
 def _below(row: StatusRow) -> list[str]:
     """What does not fit into a row: why it waits, when it may start, where the output is, what could not be seen."""
     lines = [f"{row.name}: {printable(row.detail, 300)}"] if row.detail else []
+    if row.paused_by:
+        lines.append(f"  paused by {printable(row.paused_by, 300)}: it is watched, and nothing is done")
     if row.reason:
         lines.append(f"  waits: {printable(row.reason, 300)}")
     if row.starts_at:
         lines.append(f"  estimated start: {time.strftime('%Y-%m-%d %H:%M', time.localtime(row.starts_at))}")
+    lines += [f"  {line}" for line in (row.waits_for, row.spending) if line]
     if row.output:
         lines.append(f"  output: {row.output}")
     if row.problem:
@@ -97,14 +109,26 @@ def sentence(report: Report) -> str:
     """One experiment's report as a few words; a line for each problem."""
     health = report.health
     words = [f"{report.name}: {health.verdict}{f' ({health.cause})' if health.cause else ''}"]
-    found = [f"{one.kind} in {printable(one.tag)} from step {one.first_step}" for one in report.findings]
-    words += [f"found {', '.join(found)}"] if found else []
+    for severity, verb in (("intervene", "found"), ("note", "noted")):
+        of_it = [one for one in report.findings if one.severity == severity]
+        found = [f"{one.kind} in {printable(one.tag)} from step {one.first_step}" for one in of_it]
+        words += [f"{verb} {', '.join(found)}"] if found else []
     if report.decision is not None and not report.done:
         refused = f": {'; '.join(report.decision.refusals)}" if report.decision.refusals else ""
         words.append(f"{report.decision.proposal.author} {report.decision.outcome}{refused}")
+    words += [f"waits for a model: {report.question}"] if report.question else []
     words += [report.done] if report.done else []
     problems = "".join(f"\n  problem: {printable(problem, 500)}" for problem in report.problems)
     return "; ".join(words) + problems
+
+
+def tick_sentence(heart: Heart) -> str:
+    """The dead man's switch in one line."""
+    if heart.last is None:
+        ended = f"last tick: never{'' if heart.scheduled else '; none is scheduled: ade-hpc schedule install'}"
+    else:
+        ended = f"last tick: {age(heart.age_s)} ago on {heart.last.host}, exit code {heart.last.exit_code}"
+    return f"{ended}; {heart.problem}" if heart.problem else ended
 
 
 def age(seconds: float | None) -> str:

@@ -26,7 +26,8 @@ class Plan:
 
     token: the unique job name. base: the tip of the branch, on which a change goes; None for a first submission (which
     freezes the checkout). source: the commit whose config is changed: that of the attempt which is replaced. The two
-    differ where a change was committed and its job then refused. replaces: the attempt that this one takes over from, None where nothing of it can be alive.
+    differ where a change was committed and its job then refused. replaces: the attempt that this one takes over from,
+    None where nothing of it can be alive.
     directives: what differs from the experiment's own, long options without dashes (more ``mem`` after an OOM).
     """
 

@@ -31,7 +31,7 @@ _Index = NDArray[np.intp]
 # Longer records or fewer of a kind are not worth a matrix; more kinds of one length than this are parsed one by one.
 _LONGEST, _FEWEST, _KINDS = 2048, 8, 32
 _PLAIN = frozenset("fdiBhbq?HeIQ")
-_WEIGHTS = np.random.default_rng(0).integers(0, 2**63, _LONGEST // 8 + 1, dtype=np.uint64) | np.uint64(1)
+_WEIGHTS = np.array([pow(0x9E3779B97F4A7C15, power, 2**64) for power in range(1, _LONGEST // 8 + 1)], np.uint64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,7 @@ class Cache:
                     raise ValueError("its data file has a foreign name")
                 cache = cls(state_fd, _own(folder / name, stack), name)
                 cache._restore(state)
-            except (KeyError, TypeError, ValueError, OverflowError, FileNotFoundError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError, FileNotFoundError) as error:
                 raise Unusable(f"it was damaged ({error})") from error
             if cache._wasteful():
                 return None

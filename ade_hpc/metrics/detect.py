@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+
 from ade_hpc.metrics import detect_blowup, detect_clock, detect_decline, detect_progress
 from ade_hpc.metrics.detect_case import Case, Detector, json_safe
 from ade_hpc.metrics.detect_thresholds import Thresholds
@@ -48,7 +50,8 @@ def find(
     objective: None guesses it from the tag names (see ``guess``).
     """
     case = Case(curves, objective or guess(curves), thresholds or Thresholds())
-    found = [finding for detector in DETECTORS for finding in detector.judge(case)]
+    with np.errstate(all="ignore"):  # a loss of 1e300 may overflow on the way: then it is not judged
+        found = [finding for detector in DETECTORS for finding in detector.judge(case)]
     notes = [f for f in found if f.severity == "note"]
     cause = _cause([f for f in found if f.severity == "intervene"])
     return tuple(notes) if cause is None else (cause, *(n for n in notes if _began(n) < _began(cause)))
@@ -89,7 +92,9 @@ def diagnose(curves: Curves, objective: Objective | None = None) -> dict[str, An
     return {
         "verdict": verdict(findings, curves, chosen),
         "findings": [_as_json(f) for f in findings],
-        "objective": None if chosen is None else {
+        "objective": None
+        if chosen is None
+        else {
             "tag": chosen.tag,
             "goal": chosen.goal,
             "target": json_safe(chosen.target),

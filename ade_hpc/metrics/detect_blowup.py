@@ -15,7 +15,7 @@ import numpy as np
 
 from ade_hpc.metrics.detect_case import Case, Trace, finding, trace
 from ade_hpc.metrics.series import Series
-from ade_hpc.metrics.smooth import coming_back, last_good, noise, running_median, start_level, trailing
+from ade_hpc.metrics.smooth import coming_back, last_good, noise, running_median, start_level, trailing, wander
 from ade_hpc.model import Finding, Severity
 
 
@@ -76,16 +76,17 @@ def _nan_onset(case: Case, series: Series, first: int) -> float:
 def lost_since(case: Case, goal: Trace, time: float) -> bool:
     """Has the objective lost most of its gain since ``time``, or had it gained nothing and still has not?
 
-    Returns may be flat for long, and take off beside a loss that is NaN: they are given time.
+    What had gained nothing may be a return, which takes off late, or a resumed run, which has gained it before: the
+    one can't lose anything yet, the other has to be clearly worse than it was.
     """
-    before, after = goal.until(time), goal.since(time)
+    before, after, limits = goal.until(time), goal.since(time), case.limits
     best = float(running_median(before, 3).min()) if len(before) else float(goal.cost[0])
-    gain, now = (start_level(before) - best if len(before) else 0.0), float(np.median(after[-3:]))
-    if case.by_return and len(after) < case.limits.lost_return_points:
-        return False
-    if gain > 4 * noise(before):
-        return now >= best + case.limits.lost_gain * gain
-    return now >= best - noise(before)
+    gain = start_level(before) - best if len(before) else 0.0
+    if gain > limits.gain_wanders * wander(before):
+        last, patience = (len(after) // 2, limits.lost_return_points) if case.by_return else (3, 1)
+        return len(after) >= patience and float(np.median(after[-last:])) >= best + limits.lost_gain * gain
+    margin = 3 * noise(before) + limits.lost_resumed * goal.scale if case.resumed else -noise(before)
+    return not case.by_return and len(after) >= 3 and float(np.median(after[-3:])) >= best + margin
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ade_hpc.metrics.detect_thresholds import Thresholds
 from ade_hpc.metrics.objective import Direction, Objective, Role, Split, role
 from ade_hpc.metrics.series import Curves, Series
-from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, end_level, noise, running_median, start_level
+from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, end_level, noise, running_median, start_level, wander
 from ade_hpc.model import Finding, Scalar, Severity
 
 BINS = 200  # a curve of any length is judged by so many medians
@@ -61,6 +61,10 @@ class Trace:
     @cached_property
     def noise(self) -> float:
         return noise(self.cost)
+
+    @cached_property
+    def wander(self) -> float:
+        return wander(self.cost)
 
     @cached_property
     def start(self) -> float:
@@ -149,6 +153,12 @@ class Case:
         """Is this reinforcement learning? Then losses say little: a critic's grows because the returns do."""
         return any(said.family == "return" for said in self.roles.values())
 
+    @cached_property
+    def resumed(self) -> bool:
+        """Does the log begin in the middle of a run? Then its start is not that of an untrained model."""
+        steps = self.goal.steps if self.goal is not None else np.zeros(0)
+        return len(steps) > 1 and int(steps[0]) > 2 * max(1, int(np.median(np.diff(steps))))
+
     @property
     def held_out(self) -> bool:
         """Is the objective measured on data of its own? A training loss has the noise of its batches."""
@@ -173,7 +183,7 @@ class Case:
 
     @cached_property
     def losses(self) -> list[Trace]:
-        """The finite points of the losses that tell how a run learns, best witness first: objective, held-out, trained."""
+        """The losses that tell how a run learns, best witness first: objective, held-out, trained."""
         named = [self.validation_loss, self.training_loss]
         if self.target_series is not None and self.direction(self.target_series.tag) == "min":
             named = [self.target_series, *(s for s in named if s is not self.target_series)]

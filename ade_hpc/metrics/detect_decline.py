@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ade_hpc.metrics.detect_case import Case, Trace, finding, trace
-from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, coming_back, last_good, trailing
+from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, coming_back, detrended, last_good, trailing
 from ade_hpc.model import Finding
 
 
@@ -67,7 +67,7 @@ def _objective_hurt(case: Case, val: Trace) -> bool:
 def collapse(case: Case) -> Iterator[Finding]:
     """The objective had gained clearly, and has lost most of that for good, and the training loss with it."""
     course, limits = case.course, case.limits
-    if course is None or course.gain <= limits.gain_noises * course.noise or course.gain <= 0:
+    if course is None or course.gain <= max(limits.gain_wanders * course.wander, 0.0):
         return
     by_return = case.by_return
     line = course.best + (limits.lost_return if by_return else limits.lost_gain) * course.gain
@@ -121,7 +121,8 @@ def oscillating(case: Case) -> Iterator[Finding]:
     window = course.cost[-max(limits.swing_points, 2 * len(course) // 3) :]
     low, high = np.quantile(window, [0.1, 0.9])
     width = float(high - low)
-    if width <= max(limits.swing_gain * course.gain, limits.swing_scale * course.scale):
+    least = limits.swing_scale if case.held_out else limits.swing_scale_batches
+    if width <= max(limits.swing_gain * course.gain, least * course.scale):
         return
     progress = float(np.median(window[: len(window) // 2]) - np.median(window[len(window) // 2 :]))
     first = len(course) - len(window)
@@ -136,7 +137,7 @@ def oscillating(case: Case) -> Iterator[Finding]:
         course,
         first,
         len(course) - 1,
-        "intervene",
+        "intervene" if case.held_out else "note",
         float(course.times[first]),
         low=course.value(float(low)),
         high=course.value(float(high)),
@@ -158,12 +159,17 @@ def _others_swing(case: Case, time: float, bins: int) -> bool:
 
     Else the swings are those of a small validation set. Not known, so no, where too little was logged.
     """
-    train = trace(case.training_loss, "min")
-    if train is None or len(train.since(time)) < case.limits.swing_batches // 2 * bins:
+    train, limits = trace(case.training_loss, "min"), case.limits
+    if train is None or len(train.since(time)) < limits.swing_batches // 2 * bins:
         return False
     for loss in case.losses:
-        low, high = np.quantile(bin_medians(window := loss.since(time), bin_edges(len(window), bins)), [0.1, 0.9])
-        if float(high - low) < case.limits.swing_gain * (loss.start - loss.condensed(2 * bins).best):
+        window = loss.since(time)
+        if len(window) < bins // 2:
+            return False
+        binned = detrended(bin_medians(window, bin_edges(len(window), bins)))
+        low, high = np.quantile(binned, [0.1, 0.9])
+        gain = loss.start - loss.condensed(2 * bins).best
+        if float(high - low) < max(limits.swing_gain * gain, limits.swing_scale * loss.scale):
             return False
     return True
 

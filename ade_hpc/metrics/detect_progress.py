@@ -54,7 +54,7 @@ def slow(case: Case) -> Iterator[Finding]:
         steady,
         0,
         len(steady) - 1,
-        "intervene" if _share_won(steady) < case.limits.slow_gain_surely else "note",
+        "intervene" if _share_won(steady) < case.limits.learn_gain else "note",
         float(steady.times[0]),
         start=steady.start,
         now=steady.end,
@@ -70,7 +70,7 @@ def plateau(case: Case) -> Iterator[Finding]:
     if course is None or target is None or len(course) < limits.flat_points:
         return
     short = course.end - course.sign * target
-    if short <= limits.flat_gain * abs(course.gain) or course.gain <= limits.gain_noises * course.noise:
+    if short <= limits.flat_gain * abs(course.gain) or course.gain <= limits.gain_wanders * course.wander:
         return
     half = len(course) // 2
     won = float(np.median(course.cost[half : half + 5])) - course.end + 2 * course.noise
@@ -99,8 +99,7 @@ def plateau(case: Case) -> Iterator[Finding]:
 def _ample(case: Case, course: Trace) -> bool:
     """Was there time enough, from scratch, and is the warm-up over?"""
     limits = case.limits
-    resumed = int(course.steps[0]) > 2 * max(1, int(np.median(np.diff(course.steps))))
-    if resumed or _warming_up(case):
+    if case.resumed or _warming_up(case):
         return False
     if case.by_return:  # a point for each episode is a lot of points: count the updates too
         updates = max((len(s) for tag, s in case.curves.series.items() if tag != course.tag), default=course.points)
@@ -126,7 +125,7 @@ def _moved(case: Case, curve: Trace) -> bool:
     if case.by_return:
         first, *later = np.array_split(curve.condensed().cost, 4)
         level = min(float(np.median(quarter)) for quarter in later)
-        beyond = curve.start - case.limits.gain_noises * noise(curve.cost)
+        beyond = curve.start - case.limits.level_wanders * curve.condensed().wander
         return level < max(float(np.quantile(first, 0.1)), beyond)
     gain = curve.start - curve.condensed().best
     return gain > max(case.limits.learn_gain * curve.scale, 3 * start_error(curve.cost))
@@ -136,7 +135,9 @@ def _flat(case: Case, curve: Trace) -> bool:
     """Is it shown, in spite of the noise, that the curve has not gained even that?"""
     if case.by_return:
         return True  # what has not moved: returns have no scale of their own
-    fifth = max(1, len(curve) // 5)
+    if len(curve) < case.limits.learn_points:
+        return False
+    fifth = len(curve) // 5
     fall = float(np.median(curve.cost[:fifth]) - np.median(curve.cost[-fifth:]))
     error = 2 * 1.25 * noise(curve.cost) * float(np.sqrt(2 / fifth))
     gain = curve.start - curve.condensed().best

@@ -20,8 +20,9 @@ class Thresholds:
     # nan
     nan_run: int = 3  # consecutive non-finite values of the objective: one may be a loss scaler's skipped step
     nan_alone: int = 10  # the same where it was never finite, or is a return: NaN where no episode ended
-    lost_return_points: int = 50  # ... of a loss beside a return: points of the return by which it has to agree
-    nan_loss_run: int = 5  # ... of the training loss, where the objective has not been logged since
+    lost_return_points: int = 50  # ... of a loss beside a return: points by which the return must have lost its gain
+    lost_resumed: float = 0.1  # ... of a resumed run, which had gained before: share of what there is to win
+    nan_loss_run: int = 20  # ... of the training loss, where the objective has not been logged since
 
     # diverging
     diverging_factor: float = 3.0  # above this multiple of where the loss began
@@ -37,7 +38,8 @@ class Thresholds:
     collapse_share: float = 0.1  # ... and for this share of the run
     collapse_return_share: float = 0.2
     collapse_spreads: float = 2.0  # ... where the gain was so many times the swings (10th to 90th percentile) since
-    gain_noises: float = 5.0  # a gain counts from so many times the noise
+    gain_wanders: float = 6.0  # a gain counts from so many times what the curve wanders about its course
+    level_wanders: float = 4.0  # ... where whole quarters of the run are compared, which wander less
 
     # never-learns and slow
     learn_points: int = 15  # points of the objective, together with ...
@@ -46,8 +48,7 @@ class Thresholds:
     learn_return_points: int = 200  # returns may be flat for long before they take off: a note from here ...
     learn_return_surely: int = 1000  # ... and an intervention from here
     learn_gain: float = 0.05  # a loss that has not lost this share of its start has not learned
-    slow_gain: float = 0.2  # one that has lost less than this, and falls as fast as ever, is slow: a note ...
-    slow_gain_surely: float = 0.1  # ... and below this an intervention
+    slow_gain: float = 0.2  # one that lost less than this, as fast as ever, is slow (an intervention below learn_gain)
     slow_half: tuple[float, float] = (0.3, 0.65)  # share of the fall in the second half: neither settled nor taking off
 
     # plateau
@@ -67,6 +68,7 @@ class Thresholds:
     swing_batches: int = 10  # a training loss is judged by medians of so many points: single batches always swing
     swing_gain: float = 0.3  # width of the swings (10th to 90th percentile) as a share of the gain
     swing_scale: float = 0.2  # ... and of what there is to win: the start of a loss, the room above that of a score
+    swing_scale_batches: float = 0.5  # ... the same for a training loss that is itself the objective
     swing_turns: int = 4  # how often they go from the lowest quarter to the highest, or back ...
     swing_noise: float = 0.4  # ... or once less, where the noise alone is this share of the gain
     swing_progress: float = 0.35  # a better second half by this share of the width is progress

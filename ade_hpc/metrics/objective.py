@@ -62,8 +62,6 @@ class Role:
     stem: tuple[str, ...]
 
 
-
-
 def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -63,7 +63,7 @@ class Scale(NamedTuple):
 
 def choose(runs: Sequence[Run], objective: str | None, findings: Sequence[Finding], limit: int = 6) -> list[str]:
     """The tags that deserve a panel, most relevant first: the objective, what is wrong, then losses and scores."""
-    points = _points(run.curves for run in runs)
+    logged = {tag for run in runs for tag, series in run.curves.series.items() if len(series)}
     wrong = {finding.tag for finding in findings if finding.severity == "intervene"}
     noted = {finding.tag for finding in findings}
 
@@ -73,19 +73,11 @@ def choose(runs: Sequence[Run], objective: str | None, findings: Sequence[Findin
         return (tag != objective, tag not in wrong, tag not in noted, not said.main,
                 _FAMILIES.index(said.family), held_out, tag)  # fmt: skip
 
-    return sorted(points, key=relevance)[:limit]
-
-
-def _points(every: Iterable[Curves]) -> Mapping[str, int]:
-    points: dict[str, int] = {}
-    for curves in every:
-        for tag, series in curves.series.items():
-            points[tag] = points.get(tag, 0) + len(series)
-    return points
+    return sorted(logged, key=relevance)[:limit]
 
 
 def outline(series: Series, width: int) -> Outline:
-    """``series`` (not empty) in ``width`` columns at the most: each keeps its lowest and highest, so no spike is lost."""
+    """``series`` (not empty) in ``width`` columns at the most, each with its lowest and highest: no spike is lost."""
     values = np.where(np.abs(series.values) <= _BEYOND, series.values, np.nan)
     values[np.abs(values) < 1 / _BEYOND] = 0.0
     steps = series.steps.astype(np.float64)
@@ -152,10 +144,12 @@ def _smoothed(values: Array) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)
     inner = there[half : count - half]
     result[half : count - half][inner] = np.nanmedian(windows[inner], axis=1)
-    for near in range(half):  # a window that shrinks on both sides does not pull the ends towards the middle
+    for near in range(half):
+        # a whole window would pull the ends towards the middle; a single point would show noise as a last turn
+        reach = max(near, half // 3)
         for at in (near, count - 1 - near):
             if there[at]:
-                result[at] = np.nanmedian(values[at - near : at + near + 1])
+                result[at] = np.nanmedian(values[max(at - reach, 0) : at + reach + 1])
     return result
 
 

@@ -11,15 +11,17 @@ import os
 import secrets
 import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
-from matplotlib.transforms import Transform
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
+from PIL import Image
 
 from ade_hpc.metrics.panels import Outline, Run, Scale, choose, outline, scale
 from ade_hpc.metrics.text import printable
@@ -32,6 +34,8 @@ _GRIDS = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 5: (3, 2), 6: (3, 2)}
 _GAPS = {1: 0.0, 2: 0.25, 3: 0.47}
 _MARKS = 24  # marks of one kind on an edge; more would be a bar
 _SMALL, _TEXT, _HEAD = 7.5, 8.5, 11.0  # points
+_GROUND = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.4}
+_LABEL: dict[str, Any] = {"fontsize": _SMALL, "va": "bottom", "parse_math": False, "zorder": 7, "bbox": _GROUND}
 
 
 def draw(
@@ -60,9 +64,9 @@ def draw(
             axes = figure.add_subplot(rows, columns, number + 1)
             drawn = _lines(axes, tag, runs, (thresholds or {}).get(tag), size[0] // columns)
             _findings(axes, [finding for finding in findings if finding.tag == tag])
-            _dress(axes, tag + (" (objective)" if tag == objective else ""), drawn, number == 0)
+            _dress(axes, _heading(tag, objective, columns), drawn, first=number == 0)
         _caption(figure, runs, tags, title)
-        _save(figure, path)
+        _save(figure, path, size)
     return tags
 
 
@@ -87,36 +91,43 @@ def _lines(axes: Axes, tag: str, runs: Sequence[Run], threshold: float | None, w
     _not_finite(axes, [one.shape for one in drawn])
     for value in level:
         axes.axhline(value, color=_INK, linewidth=0.9, linestyle=(0, (5, 3)), zorder=2)
-        _label(axes, f"{value:.4g}", xy=(1.0, value), transform=axes.get_yaxis_transform(), ha="right")
+        axes.annotate(f"{value:.4g}", (1.0, value), (-3, 1.5), xycoords=axes.get_yaxis_transform(),
+                      textcoords="offset points", ha="right", color=_INK, **_LABEL)  # fmt: skip
     axes.margins(x=0.02, y=0.12)
+    if not any(np.isfinite(one.shape.raw).any() for one in drawn):
+        axes.set_yticks([])
     return drawn
 
 
 def _scaled(axes: Axes, wanted: Scale) -> None:
-    if wanted.kind == "symlog":
-        axes.set_yscale("symlog", linthresh=wanted.linear_below)
-    elif wanted.kind == "log":
-        axes.set_yscale("log")
+    if wanted.kind == "linear":
+        return
+    axes.set_yscale(wanted.kind, **({"linthresh": wanted.linear_below} if wanted.kind == "symlog" else {}))
+    axes.yaxis.set_major_formatter("{x:g}")  # powers of ten as mathematics take longer than all the rest
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _curve(axes: Axes, one: _Drawn) -> None:
-    shape, few = one.shape, np.isfinite(one.shape.raw).sum() < 12
-    front = 4 - 0.1 * one.age
+    shape, front = one.shape, 4 - 0.1 * one.age
     axes.plot(shape.raw_x, shape.raw, color=one.colour, alpha=0.3, linewidth=0.7, zorder=front - 1)
-    axes.plot(shape.smooth_x, shape.smooth, color=one.colour, linewidth=1.2 if one.age else 1.7,
-              marker="o" if few else None, markersize=3, zorder=front)  # fmt: skip
+    axes.plot(shape.smooth_x, shape.smooth, color=one.colour, linewidth=1.2 if one.age else 1.7, zorder=front)
+    there = np.isfinite(shape.smooth)
+    around = np.pad(there, 1)
+    alone = there & ~(around[:-2] | around[2:]) if there.sum() > 12 else there  # a line shows no point between gaps
+    axes.plot(shape.smooth_x[alone], shape.smooth[alone], "o", color=one.colour, markersize=3, zorder=front)
 
 
 def _not_finite(axes: Axes, shapes: Sequence[Outline]) -> None:
     """NaN as crosses on the lower edge, infinities as arrows on the edge towards which they went."""
-    edges = (("NaN", "x", 0.045, 0.07), ("inf", "^", 0.955, 0.8), ("-inf", "v", 0.045, 0.07))
-    for number, (name, mark, edge, beside) in enumerate(edges):
+    for number, (name, mark, edge, dy) in enumerate(
+        (("NaN", "x", 0.045, 5), ("inf", "^", 0.955, -13), ("-inf", "v", 0.045, 5))
+    ):
         many = np.concatenate([(shape.nan, shape.high, shape.low)[number] for shape in shapes])
         if len(many):
             some = many[np.linspace(0, len(many) - 1, min(len(many), _MARKS)).astype(int)]
             axes.plot(some, np.full(len(some), edge), mark, color=_ALARM, markersize=4.5,
                       transform=axes.get_xaxis_transform(), zorder=6, clip_on=False)  # fmt: skip
-            _label(axes, name, xy=(float(some[0]), beside), colour=_ALARM)
+            _label(axes, name, xy=(float(some[0]), edge), colour=_ALARM, dy=dy)
 
 
 def _findings(axes: Axes, findings: Sequence[Finding]) -> None:
@@ -129,30 +140,33 @@ def _findings(axes: Axes, findings: Sequence[Finding]) -> None:
         _label(axes, text, xy=(finding.first_step, max(0.86 - 0.14 * row, 0.1)), colour=colour)
 
 
-def _label(axes: Axes, text: str, *, xy: tuple[float, float], colour: str = _INK,
-           transform: Transform | None = None,
-           ha: str = "left") -> None:  # fmt: skip
-    """Text beside a mark, on a light ground; by default x is a step and y a fraction of the panel's height."""
-    if transform is None:
-        transform = axes.get_xaxis_transform()
-        low, high = axes.get_xlim()
-        ha = "right" if xy[0] > low + 0.6 * (high - low) else "left"  # away from the panel's right edge
-    axes.annotate(text, xy, (-3 if ha == "right" else 3, 1.5), xycoords=transform, textcoords="offset points",
-                  fontsize=_SMALL, color=colour, ha=ha, va="bottom", parse_math=False, zorder=7,
-                  bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.4})  # fmt: skip
+def _label(axes: Axes, text: str, *, xy: tuple[float, float], colour: str = _INK, dy: float = 1.5) -> None:
+    """Text beside a mark at step x and at fraction y of the panel's height, on the side where there is room."""
+    low, high = axes.get_xlim()
+    left = xy[0] > low + 0.7 * (high - low)
+    axes.annotate(text, xy, (-3 if left else 3, dy), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+                  ha="right" if left else "left", color=colour, **_LABEL)  # fmt: skip
 
 
-def _dress(axes: Axes, heading: str, drawn: Sequence[_Drawn], first: bool) -> None:
-    axes.set_title(printable(heading, 40), loc="left", fontsize=9, fontweight="bold", pad=4, parse_math=False)
-    axes.set_title(f"last {drawn[-1].shape.last:.4g}", loc="right", fontsize=8, color=_NOTE, pad=4)
+def _dress(axes: Axes, heading: str, drawn: Sequence[_Drawn], *, first: bool) -> None:
+    axes.set_title(heading, loc="left", y=1.0, fontsize=9, fontweight="bold", pad=4, parse_math=False)
+    axes.set_title(f"last {drawn[-1].shape.last:.4g}", loc="right", y=1.0, fontsize=8, color=_NOTE, pad=4)
     for one in drawn:
         if one.resumed:
             _resumption(axes, one, named=first)
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single step: no fractions of it on the axis
+        axes.set_xlim(low - 1, high + 1)
     axes.grid(color=_FAINT, linewidth=0.6)
     axes.tick_params(labelsize=_SMALL, length=2, colors=_INK)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _heading(tag: str, objective: str | None, columns: int) -> str:
+    mark = " (objective)" if tag == objective else ""
+    return (printable(tag, 60 // columns - len(mark)) or "(no name)") + mark
 
 
 def _resumption(axes: Axes, one: _Drawn, *, named: bool) -> None:
@@ -161,7 +175,9 @@ def _resumption(axes: Axes, one: _Drawn, *, named: bool) -> None:
     x = float(at) if at is not None and 0.5 * first <= at <= first else first
     axes.axvline(x, color=_INK, linewidth=0.8, linestyle=":", zorder=2)
     if named:
-        _label(axes, printable(one.run.label, 16).rpartition(" ")[2], xy=(x, 0.0))
+        number = printable(one.run.label, 16).rpartition(" ")[2]
+        axes.annotate(number, (x, 0.0), (2, 1.5), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+                      color=_INK, **_LABEL)  # fmt: skip
 
 
 def _caption(figure: Figure, runs: Sequence[Run], tags: Sequence[str], title: str) -> None:
@@ -181,11 +197,16 @@ def _caption(figure: Figure, runs: Sequence[Run], tags: Sequence[str], title: st
         text.set_parse_math(False)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, size: tuple[int, int]) -> None:
+    """Lines on white need no more than a palette, which makes the file a third of its size."""
+    pixels = BytesIO()
+    figure.savefig(pixels, format="rgba", dpi=_DPI)
+    full = Image.frombytes("RGBA", size, pixels.getvalue()).convert("RGB")
+    image = full.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(unfinished, "xb") as file:
-            figure.savefig(file, format="png", dpi=_DPI)
+            image.save(file, "PNG")
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)

@@ -101,10 +101,14 @@ def tag_of(data: bytes, spot: Spot) -> str:
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type and span of the content of each field of the message at ``data[at:end]``."""
     while at < end:
-        key, start = _varint(data, at, end)
+        key, start = data[at], at + 1
+        if key > 0x7F:  # nearly all keys and sizes have one byte, which is worth not calling for
+            key, start = _varint(data, at, end)
         number, wire = key >> 3, key & 7
-        if wire == _BYTES:
-            size, start = _varint(data, start, end)
+        if wire == _BYTES and start < end:
+            size, start = data[start], start + 1
+            if size > 0x7F:
+                size, start = _varint(data, start - 1, end)
             at = start + size
         elif wire == _VARINT:
             _, at = _varint(data, start, end)

@@ -70,6 +70,8 @@ def _refusals(
 ) -> Iterator[str]:
     if proposal.action == "ask":
         return
+    if snapshot.paused_by:
+        yield f"paused by {snapshot.paused_by}"
     if health.verdict == "unknown":
         yield "the state of the job is unknown"
     if snapshot.superseded_by is not None:

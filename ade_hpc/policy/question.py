@@ -44,7 +44,7 @@ def question(
     open_findings = [finding for finding in findings if finding.severity == "intervene"]
     if open_findings or is_trouble(health):
         return _about_trouble(snapshot, health, open_findings, preferences)
-    return _about_nothing(snapshot, health, preferences) if agent.ask == "every-tick" else None
+    return _about_nothing(snapshot, preferences) if agent.ask == "every-tick" else None
 
 
 def _about_trouble(
@@ -56,16 +56,15 @@ def _about_trouble(
         why = f"no rule covers {first.kind} in {printable(first.tag, 60)} from step {first.first_step}"
     else:
         why = f"no rule covers a job that is {state}"
-    trouble = [f"{one.kind} {one.tag}" for one in findings]
-    incident = _hash("trouble", snapshot.attempt, sorted(set(trouble)), state if is_trouble(health) else "")
+    # the first finding is the cause; which other curves it reaches, and when, makes no new incident
+    kind = first.kind if first is not None else state
+    incident = _hash("trouble", snapshot.attempt, kind)
     evidence = _hash(incident, preferences.sha256, newest_step(snapshot, preferences).bit_length())
     return Question(why, incident, evidence, first)
 
 
-def _about_nothing(snapshot: Snapshot, health: Health, preferences: Preferences) -> Question:
-    evidence = _hash(
-        "every-tick", snapshot.attempt, preferences.sha256, health.verdict, newest_step(snapshot, preferences)
-    )
+def _about_nothing(snapshot: Snapshot, preferences: Preferences) -> Question:
+    evidence = _hash("every-tick", snapshot.attempt, preferences.sha256, newest_step(snapshot, preferences))
     return Question("the preferences ask for judgement at every tick", evidence, evidence)
 
 

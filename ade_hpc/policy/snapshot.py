@@ -34,6 +34,7 @@ class Snapshot:
     """One experiment at one moment.
 
     attempt: the attempt in charge; config and changes are its committed config and what was changed to make it.
+    paused_by: who wants nothing to be done to it (`pause`, or a HOLD file), empty where nobody does.
     silent: the heartbeat is old *and* its counter did not move when it was read again within this tick.
     degraded: sources that should have answered and did not, one sentence each.
     """
@@ -43,6 +44,7 @@ class Snapshot:
     attempt: int
     truth: JobTruth
     superseded_by: str | None = None
+    paused_by: str = ""
     beats: tuple[Heartbeat, ...] = ()
     silent: bool = False
     exits: tuple[ExitRecord, ...] = ()

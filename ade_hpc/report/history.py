@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,13 +69,13 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
 def story(folder: ExperimentDir) -> tuple[list[Event], tuple[str, ...]]:
     """What was seen, proposed, refused and done, oldest first; and what is damaged in the ledger."""
     ledger = read_ledger(folder.ledger)
-    return [Event(entry.time, entry.kind, printable(_words(entry), 500)) for entry in ledger.entries], ledger.notes
+    return [Event(entry.time, entry.kind, printable(_words(entry), 1500)) for entry in ledger.entries], ledger.notes
 
 
 def _words(entry: Entry) -> str:
     data = entry.data
-    if entry.kind == "observed":
-        return _observed(data)
+    if entry.kind in _TELLERS:
+        return _TELLERS[entry.kind](data)
     texts = {
         "intent": "attempt {attempt} is to be made ({author}): {reason}",
         "trying": "attempt {attempt} goes to the scheduler",
@@ -82,13 +83,21 @@ def _words(entry: Entry) -> str:
         "refused": "attempt {attempt} was given up: {message}",
         "replaced": "attempt {old} was ended in favour of attempt {attempt}",
         "cancel": "cancelled by {by}",
+        "pause": "paused by {by}",
+        "resume": "resumed by {by}",
         "stop": "attempt {attempt} is to be stopped ({author})",
         "stopped": "attempt {attempt} was stopped: {reason}",
+        "question": "a question about attempt {attempt} waits for a model: {why}",
+        "approve": "{by} approves proposal {id}",
+        "reject": "{by} rejects proposal {id}",
+        "revert": "{by} wants the last change of the config taken back",
+        "pushed": "the branch was pushed to {remote}",
+        "settled": "what a person wanted ({id}) was judged again: {outcome}",
     }
     return texts.get(entry.kind, entry.kind).format_map({key: data.get(key, "?") for key in _KEYS})
 
 
-_KEYS = ("attempt", "author", "reason", "job_id", "message", "old", "by")
+_KEYS = ("attempt", "author", "reason", "job_id", "message", "old", "by", "why", "id", "outcome", "remote")
 
 
 def _observed(data: Any) -> str:
@@ -99,9 +108,40 @@ def _observed(data: Any) -> str:
     text = f"attempt {data.get('attempt')}: {health.get('verdict')} {health.get('cause')}".rstrip()
     text += f"; found {found}" if found else ""
     if decision:
-        text += f"; {decision['author']} {decision['outcome']}: {decision['reason']}"
-        text += f" ({'; '.join(decision['refusals'])})" if decision["refusals"] else ""
+        text += f"; {_decided(decision)}"
     return text
+
+
+def _answered(data: Any) -> str:
+    usage = [one for one in (data.get("usage") or {}).values() if isinstance(one, dict)]
+    calls, tokens = sum(one["calls"] for one in usage), sum(one["input"] + one["output"] for one in usage)
+    text = f"model:{data.get('model')} answered about attempt {data.get('attempt')} ({calls} calls, {tokens} tokens)"
+    text += "".join(f"; {_decided(decision)}" for decision in data.get("decisions") or ())
+    text += f"; it says: {data['text']}" if data.get("text") else ""
+    return text + (f"; what it saw: {data['picture']}" if data.get("picture") else "")
+
+
+def _unanswered(data: Any) -> str:
+    return f"no judgement of model:{data.get('model')} about attempt {data.get('attempt')}: {data.get('text')}"
+
+
+def _waiting(data: Any) -> str:
+    proposal = data.get("proposal") or {}
+    changes = ", ".join(f"{one['key']}: {one['old']} -> {one['new']}" for one in proposal.get("changes") or ())
+    return f"proposal {data.get('id')} of {proposal.get('author')} waits for a person: {changes or 'a new attempt'}"
+
+
+def _decided(decision: Any) -> str:
+    changes = ", ".join(f"{one['key']}: {one['old']} -> {one['new']}" for one in decision.get("changes") or ())
+    text = (
+        f"{decision['author']} {decision['outcome']}: {f'{changes}, because ' if changes else ''}{decision['reason']}"
+    )
+    return text + (f" ({'; '.join(decision['refusals'])})" if decision["refusals"] else "")
+
+
+_TELLERS: Mapping[str, Callable[[Any], str]] = {
+    "observed": _observed, "answered": _answered, "unanswered": _unanswered, "waiting": _waiting,
+}  # fmt: skip
 
 
 def as_json(folder: ExperimentDir) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ade_hpc.errors import AdeError
 from ade_hpc.metrics.series import Curves
 from ade_hpc.policy.health import judge_health
 from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.report.schedule import Heart
+from ade_hpc.report.waiting import spending, waits_for
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.scheduler.states import explain_reason
+from ade_hpc.spec.site import Price
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
 from ade_hpc.supervisor.observe import look
@@ -39,21 +43,29 @@ class StatusRow:
     last_tick_age_s: float | None = None
     output: str = ""
     problem: str = ""
+    paused_by: str = ""
+    waits_for: str = ""
+    spending: str = ""
 
 
-def gather(folders: Sequence[ExperimentDir], open_scheduler: Callable[[str], Scheduler]) -> list[StatusRow]:
+def gather(
+    folders: Sequence[ExperimentDir],
+    open_scheduler: Callable[[str], Scheduler],
+    holds: tuple[Path, ...] = (),
+    prices: Mapping[str, Price] | None = None,
+) -> list[StatusRow]:
     """One row for each experiment, in the order given; one look at each scheduler for all of them."""
     loaded: list[Supervised] = []
     rows: dict[str, StatusRow] = {}
     for folder in folders:
         try:
-            loaded.append(load_supervised(folder))
+            loaded.append(load_supervised(folder, holds))
         except AdeError as error:
             rows[folder.name] = StatusRow(folder.name, problem=str(error))
     seen = look(loaded, open_scheduler, second_look=False)
     for one in loaded:
         try:
-            rows[one.name] = _row(one, seen.snapshot(one, _no_curves), seen.now)
+            rows[one.name] = _row(one, seen.snapshot(one, _no_curves), seen.now, prices or {})
         except AdeError as error:
             rows[one.name] = StatusRow(one.name, problem=str(error))
     return [rows[folder.name] for folder in folders]
@@ -64,12 +76,12 @@ def _no_curves(one: Supervised, attempt: AttemptDir) -> Curves:
     return Curves()
 
 
-def _row(one: Supervised, snapshot: Snapshot | None, now: float) -> StatusRow:
+def _row(one: Supervised, snapshot: Snapshot | None, now: float, prices: Mapping[str, Price]) -> StatusRow:
     observed = one.ledger.of_kind("observed")[-1:]
     if snapshot is None:
         refused = one.ledger.of_kind("refused")[-1:]
         why = f"not submitted: {refused[0].data.get('message')}" if refused else "not submitted yet"
-        return StatusRow(one.name, detail=why)
+        return StatusRow(one.name, detail=why, paused_by=one.paused_by())
     health = judge_health(snapshot)
     truth = snapshot.truth
     found = observed[0].data.get("findings", []) if observed else []
@@ -91,13 +103,16 @@ def _row(one: Supervised, snapshot: Snapshot | None, now: float) -> StatusRow:
         last_tick_age_s=now - observed[0].time if observed else None,
         output=str(attempt.logs),
         problem="; ".join(snapshot.degraded),
+        paused_by=snapshot.paused_by,
+        waits_for=waits_for(one.name, one.ledger, snapshot.attempt),
+        spending=spending(one.ledger, prices, now=now),
     )
 
 
-def as_json(rows: Sequence[StatusRow]) -> dict[str, Any]:
-    return {"schema": SCHEMA, "experiments": [asdict(row) for row in rows]}
+def as_json(rows: Sequence[StatusRow], heart: Heart) -> dict[str, Any]:
+    return {"schema": SCHEMA, "tick": asdict(heart), "experiments": [asdict(row) for row in rows]}
 
 
-def exit_code(rows: Sequence[StatusRow]) -> int:
-    """3 where something could not be seen: "0 problems" must not be said by a blind supervisor."""
-    return 3 if any(row.problem for row in rows) else 0
+def exit_code(rows: Sequence[StatusRow], heart: Heart) -> int:
+    """3 where something could not be seen, or a scheduled tick does not come: blindness must not look like health."""
+    return 3 if heart.problem or any(row.problem for row in rows) else 0

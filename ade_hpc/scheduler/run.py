@@ -35,9 +35,16 @@ class Completed:
 
 
 def run(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) -> Completed:
+    """Run ``argv`` for at most ``timeout`` seconds and read its output as text; see ``run_bytes``."""
+    returncode, stdout, stderr = run_bytes(argv, timeout=timeout, env=env)
+    return Completed(returncode, _text(stdout), _text(stderr))
+
+
+def run_bytes(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) -> tuple[int, bytes, bytes]:
     """Run ``argv`` for at most ``timeout`` seconds; past that its whole process group is killed.
 
-    Its own session keeps a Ctrl-C at the terminal from cutting a submission in half.
+    Its own session keeps a Ctrl-C at the terminal from cutting a submission in half. Returns exit code (negative: a
+    signal), stdout and stderr.
     Raises SchedulerSilent after a time-out and SchedulerError where it could not be started.
     """
     program = find_program(argv[0], env)
@@ -48,8 +55,6 @@ def run(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) -> Compl
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
             start_new_session=True,
             umask=PRIVATE_UMASK,
         )
@@ -64,7 +69,11 @@ def run(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) -> Compl
     except BaseException:
         _kill(process)
         raise
-    return Completed(process.returncode, stdout, stderr)
+    return process.returncode, stdout, stderr
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def find_program(program: str, env: Mapping[str, str]) -> str:
@@ -75,7 +84,7 @@ def find_program(program: str, env: Mapping[str, str]) -> str:
     return found
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):

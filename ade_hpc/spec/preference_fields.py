@@ -110,6 +110,8 @@ class Limits(Spec):
     mode: observe only says what it would do, propose waits for `ade-hpc approve`, auto acts.
     max_attempts counts the first submission. cooldown_s: between two changes of config; restarts after faults don't
     wait. gpu_hours: of all attempts together, None: unbounded. fast_path: let the job itself ask for a tick.
+    llm_tokens_per_day: read and written by models for this experiment within 24 hours. llm_cost_per_day: the same in
+    money, by the prices of the site file; None: the tokens alone count.
     """
 
     mode: Literal["observe", "propose", "auto"] = "observe"
@@ -117,12 +119,18 @@ class Limits(Spec):
     cooldown_s: Duration = Field(default=1800.0, alias="cooldown")
     gpu_hours: Annotated[float, Field(ge=0)] | None = None
     llm_tokens_per_day: Annotated[int, Field(ge=0)] = 50_000
+    llm_cost_per_day: Annotated[float, Field(ge=0)] | None = None
     fast_path: bool = False
     resources: dict[Annotated[str, AfterValidator(_resource_name)], ResourceBound] = Field(default_factory=dict)
 
 
 class Agent(Spec):
-    """When a language model is asked, which one, and from where it can be reached."""
+    """When a language model is asked, which one, and from where it can be reached.
+
+    ask: on-finding, only about trouble that no rule covers; every-tick, whenever there is something new to see.
+    model: as its server calls it, or ``provider:model``. vision_model: one that can look at pictures; None: the
+    curves are judged by their numbers. where: laptop, if the machine that ticks has no way to the model.
+    """
 
     ask: Literal["on-finding", "never", "every-tick"] = "on-finding"
     model: OneLine | None = None

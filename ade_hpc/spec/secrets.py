@@ -28,3 +28,8 @@ def no_secret(text: str) -> str:
     if secret_value(text):
         raise ValueError("holds what looks like a key: name its variable under `pass_env` and use that instead")
     return text
+
+
+def masked(text: str) -> str:
+    """``text`` with whatever looks like a key replaced."""
+    return _VALUE.sub("[a key]", text)

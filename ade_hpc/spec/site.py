@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from ade_hpc.errors import SpecError
 from ade_hpc.spec.document import parse
-from ade_hpc.spec.fields import Duration, one_line, resolve_path
+from ade_hpc.spec.fields import Duration, SlurmTime, one_line, resolve_path
 from ade_hpc.spec.files import read_text
 from ade_hpc.spec.resources import OptionName, Resources, SbatchOptions, SetupLine
 from ade_hpc.spec.schema import Spec, validate
@@ -47,6 +47,42 @@ def _expanded(value: object, info: ValidationInfo) -> object:
     return resolve_path(_VARIABLE.sub(lookup, value), None) if isinstance(value, str) else value
 
 
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s@]+", text):
+        raise ValueError("must be an http(s) address without a password, such as https://llm.example.org/v1")
+    return text
+
+
+class Price(Spec):
+    """What a model costs, in any currency, per million tokens that it reads (``input``) and writes (``output``)."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
+class Llm(Spec):
+    """How language models are reached from this site; which one is asked stands in preferences.md.
+
+    base_url: of an OpenAI-compatible server; None: ``OPENAI_BASE_URL``, else the provider's own.
+    key_file: a file of mode 0600 that holds the key and nothing else; None: the key is in the environment.
+    timeout_s: for one request. prices: by the model's name, as preferences.md has it.
+    """
+
+    base_url: Annotated[str, AfterValidator(_url)] | None = None
+    key_file: Annotated[Path, BeforeValidator(_expanded)] | None = None
+    timeout_s: Annotated[Duration, AfterValidator(_seconds)] = Field(default=60.0, alias="timeout")
+    prices: dict[str, Price] = Field(default_factory=dict)
+
+
+class Schedule(Resources):
+    """What a scheduled tick asks of Slurm where it runs by scrontab: a small job on a compute node.
+
+    Sites may want a partition or QOS of its own for it (NERSC: ``qos: workflow``, ``constraint: cron``).
+    """
+
+    time: SlurmTime | None = "00:10:00"
+
+
 class Site(Spec):
     """The site file.
 
@@ -55,6 +91,7 @@ class Site(Spec):
     max_live_attempts, max_submissions_per_hour: caps over all experiments of the user (invariant 3).
     heartbeat_interval_s: how often a node's heartbeat file is replaced. slurm_timeout_s: for each Slurm command.
     container: apptainer or singularity, a name or an absolute path; None: whichever is on PATH.
+    llm: how language models are reached. schedule: what a scheduled tick asks of Slurm.
     """
 
     defaults: Resources = Resources()
@@ -70,6 +107,8 @@ class Site(Spec):
     slurm_timeout_s: Annotated[Duration, AfterValidator(_seconds)] = Field(default=45.0, alias="slurm_timeout")
     scheduler: Literal["slurm", "local"] = "slurm"
     container: Annotated[str, AfterValidator(_container)] | None = None
+    llm: Llm = Llm()
+    schedule: Schedule = Schedule()
 
 
 def site_path(env: Mapping[str, str]) -> tuple[Path, bool]:

@@ -2,7 +2,7 @@
 """Every path of an experiment in one place (docs/architecture.md, "On disk").
 
 <runs_dir>/<experiment>/
-  experiment.json  ledger.jsonl  memory.md  inbox/  lease
+  experiment.json  ledger.jsonl  memory.md  inbox/  lease  [HOLD]
   curves/  plots/  trees/<tree id>/
   attempts/0003/
     attempt.json  owner  [superseded]  trainer.json  code -> ../../trees/<tree id>
@@ -127,6 +127,11 @@ class ExperimentDir:
     @property
     def lease(self) -> Path:
         return self.path / "lease"
+
+    @property
+    def hold(self) -> Path:
+        """Where this file exists, nothing is changed or submitted for the experiment, whoever made it."""
+        return self.path / "HOLD"
 
     @property
     def curves(self) -> Path:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
+from ade_hpc.errors import AdeError, RepoError, SchedulerSilent, StoreError, SubmitUnclear
 from ade_hpc.launch.launcher import Launcher
 from ade_hpc.launch.lineage import next_attempt
 from ade_hpc.launch.parent import best, last_healthy
@@ -14,6 +14,7 @@ from ade_hpc.launch.plan import OpenPlan, Plan, fact, new_token, open_plans
 from ade_hpc.model import Proposal
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.repo.branch import open_project, tip
+from ade_hpc.repo.push import push_branch
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.spec.preferences import Preferences
 from ade_hpc.spec.site import Site
@@ -34,6 +35,7 @@ class Actor:
 
     def replace_attempt(self, snapshot: Snapshot, proposal: Proposal, preferences: Preferences, *, tick: str) -> str:
         """A new attempt in place of the current one; returns its job id. See Launcher for the order of things."""
+        self._refuse_if_paused()
         current = self.one.folder.attempt(snapshot.attempt)
         record = load_attempt(current)
         if record is None:
@@ -61,10 +63,29 @@ class Actor:
 
     def finish_open_plans(self) -> list[str]:
         """Finish what was cut off; returns what could not be finished yet, one sentence each."""
+        if paused_by := self.one.paused_by():
+            begun = (open_plan.plan.attempt for open_plan in open_plans(self.one.ledger))
+            return [f"attempt {attempt} was begun and waits: paused by {paused_by}" for attempt in begun]
         return [problem for open_plan in open_plans(self.one.ledger) if (problem := self._finish(open_plan))]
+
+    def publish(self, *, now: float) -> str:
+        """Push the experiment's branch where a remote is named; returns what went wrong, empty where nothing did.
+
+        What runs does not depend on it, so a remote that is away delays nothing: the next tick tries again.
+        """
+        remote, ledger = self.one.experiment.push, self.one.folder.ledger
+        if remote == "never":
+            return ""
+        try:
+            if push_branch(open_project(self.one.experiment.root), self.one.name, remote):
+                append(ledger, "pushed", {"remote": remote}, now=now)
+        except RepoError as error:
+            return str(error)
+        return ""
 
     def stop(self, snapshot: Snapshot, proposal: Proposal, *, now: float) -> None:
         """End the experiment: tombstone, scancel, fact. It stays ended until a person submits it again."""
+        self._refuse_if_paused()
         attempt = self.one.folder.attempt(snapshot.attempt)
         append(self.one.folder.ledger, "stop", {"attempt": snapshot.attempt, "author": proposal.author}, now=now)
         supersede(attempt, proposal.author)
@@ -75,6 +96,11 @@ class Actor:
 
     def launcher(self) -> Launcher:
         return Launcher(self.one.folder, self.one.experiment, self.site, self.scheduler, self.announce)
+
+    def _refuse_if_paused(self) -> None:
+        """The guard has looked, but a model may have thought for minutes since: a HOLD counts at once."""
+        if paused_by := self.one.paused_by():
+            raise AdeError(f"paused by {paused_by} just now: nothing was changed")
 
     def _finish(self, open_plan: OpenPlan) -> str:
         plan = open_plan.plan

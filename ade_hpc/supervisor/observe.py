@@ -58,6 +58,7 @@ class Look:
             attempt=one.attempt.number,
             truth=self.truths[one.job.job_id],
             superseded_by=superseded_by(one.attempt),
+            paused_by=one.paused_by(),
             beats=tuple(self.beats[one.name]),
             silent=one.name in self.silent,
             exits=tuple(load_exits(one.attempt)),

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record: what a tick saw, thought and did. The ledger is for programs, memory.md for people and the next tick."""
+"""Record: what a tick saw, thought and did. The ledger is for programs, memory.md (memory.py) for people."""
 
 from __future__ import annotations
 
+import json
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import Decision, Finding, Health, Proposal
-from ade_hpc.policy.snapshot import Snapshot
-from ade_hpc.store.files import write_atomic
+from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import append, read_ledger
 
@@ -26,21 +25,49 @@ def record_tick(
     preferences_sha256: str,
     tick: str,
 ) -> None:
-    """One ledger line a tick: enough to explain the decision, and to replay it."""
+    """One ledger line a tick: enough to explain the decision, and to replay it (see ``recorded.py``)."""
     data = {
         "tick": tick,
         "attempt": snapshot.attempt,
-        "job": {"phase": snapshot.truth.phase, "state": snapshot.truth.state, "reason": snapshot.truth.reason},
+        "job": _job_json(snapshot),
         "health": {"verdict": health.verdict, "cause": health.cause, "detail": health.detail},
         "findings": [finding_json(finding) for finding in findings],
         "decision": decision_json(decision) if decision else None,
         "degraded": list(snapshot.degraded),
         "preferences_sha256": preferences_sha256,
+        "superseded_by": snapshot.superseded_by,
+        "paused_by": snapshot.paused_by,
+        "seen": _seen_json(snapshot),
+        "past": _past_json(snapshot.past),
     }
     last = read_ledger(folder.ledger).of_kind("observed")[-1:]
-    if health.verdict == "ended" and last and {**last[0].data, "tick": tick} == data:
+    if health.verdict == "ended" and last and _lasting(last[0].data) == _lasting(data):
         return  # an experiment that has ended says it once
     append(folder.ledger, "observed", data, now=snapshot.now)
+
+
+def _job_json(snapshot: Snapshot) -> dict[str, Any]:
+    truth = snapshot.truth
+    job = {name: getattr(truth, name) for name in ("phase", "state", "reason", "nodes", "restarts", "elapsed_s")}
+    return {**job, "elapsed_s": round(truth.elapsed_s, 3)}
+
+
+def _seen_json(snapshot: Snapshot) -> dict[str, Any]:
+    """How far the curves had been read: a writer buffers, so the time of the tick does not tell."""
+    every = [series for series in snapshot.curves.series.values() if len(series)]
+    until = max((float(series.wall_times[-1]) for series in every), default=None)
+    return {"until": _json_safe(until), "points": sum(len(series) for series in every)}
+
+
+def _past_json(past: Past) -> dict[str, Any]:
+    plain = {key: _json_safe(value) for key, value in vars(past).items()}
+    changes = [{"key": change.key, "old": change.old, "new": change.new} for change in past.changes]
+    return {**plain, "changes": changes, "rule_uses": dict(past.rule_uses)}
+
+
+def _lasting(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is worth saying again once a job has ended; other experiments go on, and their numbers stand in ``past``."""
+    return {key: json.loads(json.dumps(value)) for key, value in data.items() if key not in ("tick", "past")}
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
@@ -64,33 +91,33 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "action": proposal.action,
         "author": proposal.author,
         "reason": proposal.reason,
-        "changes": [{"key": change.key, "old": change.old, "new": change.new} for change in proposal.changes],
+        "changes": [
+            {"key": printable(change.key, 100), "old": _json_safe(change.old), "new": _json_safe(change.new)}
+            for change in proposal.changes
+        ],
         "resume": proposal.resume,
+        "resources": {name: _json_safe(value) for name, value in proposal.resources.items()},
+        "exclude_nodes": [printable(node, 200) for node in proposal.exclude_nodes],
     }
 
 
 def _json_safe(value: object) -> object:
-    """JSON has no NaN and no infinity: they are written as words."""
+    """JSON has no NaN and no infinity: they are written as words. What a model proposed may be of any length."""
+    if isinstance(value, str):
+        return printable(value, 200)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge number"
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def remember(folder: ExperimentDir, author: str, text: str, *, now: float) -> None:
-    """Add one paragraph to memory.md, unless it is what stands there last. Each entry names its author."""
-    entry = f"## {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(now))} · {author}\n\n{printable(text, 2000)}\n"
-    try:
-        before = folder.memory.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        before = f"# What happened to {folder.name}\n"
-    if before.rstrip().endswith(printable(text, 2000).rstrip()):
-        return
-    write_atomic(folder.memory, f"{before.rstrip()}\n\n{entry}".encode())
 
 
 def describe(proposal: Proposal) -> str:
     """What a proposal would do, in words: ``optimizer.lr: 0.8 -> 0.08, resume from the last healthy checkpoint``."""
     if proposal.action in ("stop", "ask"):
         return {"stop": "end the experiment", "ask": "ask a person"}[proposal.action]
-    parts = [f"{change.key}: {change.old} -> {change.new}" for change in proposal.changes]
+    parts = [
+        f"{printable(change.key, 100)}: {_json_safe(change.old)} -> {_json_safe(change.new)}"
+        for change in proposal.changes
+    ]
     parts += [f"{name}: {value}" for name, value in proposal.resources.items()]
     if proposal.exclude_nodes:
         parts.append(f"not on {', '.join(proposal.exclude_nodes)}")

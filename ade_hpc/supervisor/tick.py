@@ -2,7 +2,8 @@
 """The tick: one pass of observe -> diagnose -> propose -> guard -> act -> record over all experiments.
 
 Short, idempotent, one at a time for each experiment. An exception in one experiment never stops the others; what
-could not be seen is said, and nothing that depends on it is done.
+could not be seen is said, and nothing that depends on it is done. The deterministic pass over all experiments comes
+first, and a language model is asked in the time that is left: one that hangs never delays the answer to a dead job.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
+from ade_hpc.launch.plan import open_plans
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Decision, Finding, Health
 from ade_hpc.policy.diagnose import diagnose
 from ade_hpc.policy.guard import judge
+from ade_hpc.policy.health import is_trouble
+from ade_hpc.policy.question import question
 from ade_hpc.policy.rules import propose
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.scheduler.base import Scheduler
@@ -28,24 +33,33 @@ from ade_hpc.spec.site import Site
 from ade_hpc.store.inbox import messages
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.lease import lease
-from ade_hpc.store.ledger import append
+from ade_hpc.store.ledger import append, read_ledger
 from ade_hpc.supervisor.act import Actor
+from ade_hpc.supervisor.consult import Pending, consult, is_answered, open_question, open_since
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
+from ade_hpc.supervisor.memory import remember
 from ade_hpc.supervisor.observe import Look, look
-from ade_hpc.supervisor.record import describe, record_tick, remember
+from ade_hpc.supervisor.record import describe, record_tick
+from ade_hpc.supervisor.wishes import put_up, settle, standing_wish, waiting
 
 CLEAN, FAILED, DEGRADED, PERSON_NEEDED = 0, 1, 3, 4
+MODEL_TIME_S = 240.0  # from the start of the tick; well within the lease
+LEAST_MODEL_TIME_S = 5.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one tick has to say of one experiment. ``code`` is the exit code that this experiment asks for."""
+    """What one tick has to say of one experiment. ``code`` is the exit code that this experiment asks for.
+
+    question: what waits for a language model, empty where nothing does.
+    """
 
     name: str
     health: Health = field(default_factory=lambda: Health("unknown"))
     attempt: int | None = None
     findings: tuple[Finding, ...] = ()
     decision: Decision | None = None
+    question: str = ""
     done: str = ""
     problems: tuple[str, ...] = ()
     code: int = CLEAN
@@ -53,24 +67,34 @@ class Report:
 
 @dataclass(frozen=True)
 class Ticker:
-    """What a tick needs from outside: the site, the schedulers, and somebody who listens to the steps."""
+    """What a tick needs from outside: the site, the schedulers, and somebody who listens to the steps.
+
+    llm: False leaves every question open for a later tick, on a machine that can reach a model.
+    holds: files whose existence pauses every experiment.
+    """
 
     site: Site
     open_scheduler: Callable[[str], Scheduler]
     announce: Callable[[str], None]
     dry_run: bool = False
+    llm: bool = True
+    holds: tuple[Path, ...] = ()
 
     def tick(self, folders: Sequence[ExperimentDir]) -> list[Report]:
         """One pass; a report for each experiment, in the order given."""
         if shutil.which("git") is None:
             raise StoreError("git is not on PATH: no change could be committed; install it or load its module")
-        self_id = secrets.token_hex(4)
+        self_id, started = secrets.token_hex(4), time.monotonic()
         reports: dict[str, Report] = {}
         with ExitStack() as leases:
             supervised = [one for folder in folders if (one := self._enter(folder, leases, reports)) is not None]
             seen = look(supervised, self.open_scheduler)
-            for one in supervised:
-                self._one(one, seen, reports, self_id)
+            passes = [self._one(one, seen, reports, self_id) for one in supervised]
+            for pending in sorted((one for one in passes if one is not None), key=open_since):
+                left = started + MODEL_TIME_S - time.monotonic()
+                reports[pending.one.name] = self._ask(pending, reports[pending.one.name], self_id, left)
+            for one in () if self.dry_run else supervised:
+                reports[one.name] = self._publish(one, reports[one.name])
         return [reports[folder.name] for folder in folders]
 
     # --- before the look ---
@@ -81,7 +105,7 @@ class Ticker:
             if not leases.enter_context(lease(folder, now=time.time())):
                 reports[folder.name] = Report(folder.name, problems=("another tick is at work on it",))
                 return None
-            one = load_supervised(folder)
+            one = load_supervised(folder, self.holds)
             if one.ledger.two_writers:
                 problem = f"{folder.ledger}: two writers were at work; look at it, then submit under another name"
                 reports[folder.name] = Report(folder.name, problems=(problem,), code=PERSON_NEEDED)
@@ -102,48 +126,99 @@ class Ticker:
         problems = self._actor(one).finish_open_plans()
         if problems:
             reports[one.name] = Report(one.name, problems=tuple(problems), code=DEGRADED)
-        return load_supervised(one.folder)
+        return load_supervised(one.folder, self.holds)
 
     # --- one experiment ---
 
-    def _one(self, one: Supervised, seen: Look, reports: dict[str, Report], tick: str) -> None:
+    def _one(self, one: Supervised, seen: Look, reports: dict[str, Report], tick: str) -> Pending | None:
+        """The deterministic pass; returns the question that it leaves open."""
         before = reports.get(one.name, Report(one.name))
         try:
             snapshot = seen.snapshot(one, _read_curves)
             if snapshot is None:
                 reports[one.name] = before
-                return
-            after = self._pass(one, snapshot, tick)
+                return None
+            after, pending = self._pass(one, snapshot, tick)
             reports[one.name] = replace(
                 after, problems=(*before.problems, *after.problems), code=max(before.code, after.code)
             )
+            return pending
         except AdeError as error:
             reports[one.name] = replace(before, problems=(*before.problems, str(error)), code=error.exit_code)
         except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
             reports[one.name] = _unexpected(one.name, error)
+        return None
 
-    def _pass(self, one: Supervised, snapshot: Snapshot, tick: str) -> Report:
+    def _pass(self, one: Supervised, snapshot: Snapshot, tick: str) -> tuple[Report, Pending | None]:
         preferences = _preferences(one)
         health, findings = diagnose(snapshot, preferences)
-        proposal = propose(snapshot, health, findings, preferences)
-        decision = judge(proposal, snapshot, health, findings, preferences, self.site) if proposal is not None else None
+        may_act = health.verdict != "unknown" and not snapshot.paused_by  # else the wish waits, and is not spent
+        wish = standing_wish(one.ledger, snapshot) if may_act else None
+        proposal = wish.proposal if wish else propose(snapshot, health, findings, preferences)
+        consent = wish.consent if wish else "none"
+        decision = None
+        if proposal is not None:
+            decision = judge(proposal, snapshot, health, findings, preferences, self.site, consent=consent)
+        proposed = waiting(one.ledger, snapshot.attempt) is not None
+        asked = question(snapshot, health, findings, preferences) if proposal is None and not proposed else None
+        pending = None
+        if asked is not None and not is_answered(one.ledger, asked):
+            pending = Pending(one, snapshot, health, findings, preferences, asked)
         report = Report(
             one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded,
-            code=_code(snapshot, health, findings, decision),
+            question=pending.question.why if pending else "",
+            code=_code(snapshot, health, findings, decision, waits=proposed or pending is not None),
         )  # fmt: skip
         if self.dry_run:
-            return report
+            return report, None
         sha256 = preferences.sha256
         record_tick(one.folder, snapshot, health, findings, decision, preferences_sha256=sha256, tick=tick)
-        return self._act(one, snapshot, report, preferences, tick)
+        if pending is not None:
+            open_question(pending)
+        if wish is not None and decision is not None:
+            settle(one.folder, wish, decision, now=snapshot.now)
+        return self._act(one, snapshot, report, preferences, tick), pending
+
+    def _ask(self, pending: Pending, report: Report, tick: str, seconds: float) -> Report:
+        """Put a question to the model, in so many seconds, and carry out what the guard lets through."""
+        agent = pending.preferences.agent
+        if not self.llm or agent is None or agent.where == "laptop":
+            return report
+        try:
+            if seconds < LEAST_MODEL_TIME_S:
+                return _unjudged(report, "this tick had no time left for it", DEGRADED)
+            return self._after(pending, report, tick, seconds)
+        except AdeError as error:
+            return _unjudged(report, str(error), error.exit_code)
+        except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
+            return _unexpected(report.name, error)
+
+    def _after(self, pending: Pending, report: Report, tick: str, seconds: float) -> Report:
+        judgement = consult(pending, self.site, tick=tick, seconds=seconds)
+        if judgement.outcome != "answered":
+            return _unjudged(report, judgement.text, DEGRADED if judgement.outcome == "failed" else PERSON_NEEDED)
+        one, snapshot, decision = load_supervised(pending.one.folder), pending.snapshot, judgement.decision
+        if one.attempt is None or one.attempt.number != snapshot.attempt:
+            return _unjudged(report, "another attempt was made meanwhile", CLEAN)
+        if decision is not None and decision.outcome != "refuse":
+            decision = pending.judge(decision.proposal, self.site)
+        code = _code(snapshot, pending.health, pending.findings, decision)
+        report = replace(report, question="", decision=decision, code=max(report.code, code))
+        return self._act(one, snapshot, report, pending.preferences, tick)
 
     def _act(self, one: Supervised, snapshot: Snapshot, report: Report, preferences: Preferences, tick: str) -> Report:
         decision = report.decision
         if decision is None:
             return report
+        if decision.outcome == "propose" and decision.proposal.action != "ask":
+            decision = put_up(one.folder, read_ledger(one.folder.ledger), snapshot, decision)
+            report = replace(report, decision=decision)
         _remember(one, snapshot, decision)
         if decision.outcome != "allow" or decision.proposal.action == "ask":
             return report
+        if open_plans(one.ledger):
+            problem = "an earlier submission is not finished: nothing new is begun until it is"
+            return replace(report, problems=(*report.problems, problem), code=max(report.code, DEGRADED))
         actor = self._actor(one)
         try:
             if decision.proposal.action == "stop":
@@ -155,6 +230,16 @@ class Ticker:
         except AdeError as error:
             return replace(report, problems=(*report.problems, str(error)), code=max(report.code, FAILED))
         return replace(report, done=f"resubmitted as job {job_id}: {describe(decision.proposal)}")
+
+    def _publish(self, one: Supervised, report: Report) -> Report:
+        """After everything else: a remote may be slow, and nothing that runs depends on it."""
+        try:
+            problem = self._actor(one).publish(now=time.time())
+        except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
+            return _unexpected(report.name, error)
+        if not problem:
+            return report
+        return replace(report, problems=(*report.problems, problem), code=max(report.code, DEGRADED))
 
     def _actor(self, one: Supervised) -> Actor:
         return Actor(one, self.site, self.open_scheduler(one.scheduler), self.announce)
@@ -179,17 +264,20 @@ def _read_curves(one: Supervised, attempt: AttemptDir) -> Curves:
     return collect(attempt.starts(), one.folder.curves / attempt.path.name)
 
 
-def _code(snapshot: Snapshot, health: Health, findings: Sequence[Finding], decision: Decision | None) -> int:
-    """4 where a person must look: a run that fails and nothing will be done about it."""
+def _code(
+    snapshot: Snapshot, health: Health, findings: Sequence[Finding], decision: Decision | None, *, waits: bool = False
+) -> int:
+    """4 where a person must look: a run that fails and nothing will be done. waits: for a word that will come."""
     if snapshot.degraded or health.verdict == "unknown":
         return DEGRADED
     acted = decision is not None and decision.outcome in ("allow", "propose") and decision.proposal.action != "ask"
-    failing = any(finding.severity == "intervene" for finding in findings)
-    died = health.verdict in ("lost", "stalled") or (
-        health.verdict == "ended" and health.cause not in ("completed", "cancelled", "superseded")
-    )
+    failing = any(finding.severity == "intervene" for finding in findings) or is_trouble(health)
     watched_only = decision is not None and decision.outcome == "observe"
-    return PERSON_NEEDED if (failing or died) and not acted and not watched_only else CLEAN
+    return PERSON_NEEDED if failing and not acted and not watched_only and not waits else CLEAN
+
+
+def _unjudged(report: Report, why: str, code: int) -> Report:
+    return replace(report, problems=(*report.problems, f"no judgement this time: {why}"), code=max(report.code, code))
 
 
 def _remember(one: Supervised, snapshot: Snapshot, decision: Decision) -> None:
@@ -197,7 +285,7 @@ def _remember(one: Supervised, snapshot: Snapshot, decision: Decision) -> None:
     lead = {
         "allow": f"Attempt {snapshot.attempt}: {describe(proposal)}.",
         "observe": f"Attempt {snapshot.attempt}: would have done: {describe(proposal)} (mode: observe).",
-        "propose": f"Attempt {snapshot.attempt}: proposes: {describe(proposal)} (waits for approval).",
+        "propose": f"Attempt {snapshot.attempt}: proposes: {describe(proposal)} (waits for `ade-hpc approve`).",
         "refuse": f"Attempt {snapshot.attempt}: refused: {describe(proposal)}; {'; '.join(decision.refusals)}.",
     }[decision.outcome]
     remember(one.folder, proposal.author, f"{lead} Why: {proposal.reason}", now=snapshot.now)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import cannot_run
 from tests.support.images import image
 
 SLURM_LAB = Path(__file__).resolve().parents[2] / "scripts" / "slurm-lab"
@@ -91,6 +92,16 @@ def in_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """The same lab, and this test's own process is a user of it."""
     monkeypatch.setenv("SLURM_CONF", lab.env["SLURM_CONF"])
     return lab
+
+
+@pytest.fixture(scope="session")
+def scrontab_program() -> Path:
+    """Built from Debian's source where the package lacks it; only scripts/test --install builds it."""
+    argv = [SLURM_LAB.with_name("build-scrontab"), "--find"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        cannot_run(done.stderr.strip())
+    return Path(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="session")

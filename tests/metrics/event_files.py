@@ -51,8 +51,8 @@ def tensor(tag: str, step: int, value: np.generic, wall: float | None = None, *,
     """A scalar as TensorFlow 2 and Keras write it: in ``tensor_content``, or ``typed`` in a field of its own."""
     proto = tensor_util.make_tensor_proto(value)
     if not typed:
-        for name in ("float_val", "double_val", "int_val", "int64_val", "half_val", "bool_val", "uint32_val", "uint64_val"):
-            proto.ClearField(name)
+        for kind in ("float", "double", "int", "int64", "half", "bool", "uint32", "uint64"):
+            proto.ClearField(f"{kind}_val")
         proto.tensor_content = value.tobytes()
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
     return event(Summary.Value(tag=tag, tensor=proto, metadata=metadata), step, wall)

@@ -36,7 +36,7 @@ def payload(kind: str, tag: str, step: int, value: float) -> bytes:
 
 @st.composite
 def files(draw: st.DrawFn) -> list[bytes]:
-    """Payloads of one file: interleaved tags with never-decreasing steps, each of one kind; blocks as a trainer logs."""
+    """Payloads of one file: tags in turn, each of one kind, steps that never decrease, histograms in between."""
     kinds = {tag: draw(st.sampled_from(KINDS)) for tag in draw(st.sets(TAGS, min_size=1, max_size=4))}
     steps = sorted(draw(st.lists(STEPS, max_size=30)))
     logged = []
@@ -93,7 +93,8 @@ def test_nan_and_infinities_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typed", [False, True])
 @pytest.mark.parametrize(
-    "kind", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
+    "kind",
+    ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"],
 )
 def test_every_dtype(tmp_path: Path, kind: str, typed: bool) -> None:
     """A tensor scalar of any numeric dtype is read as TensorBoard reads it."""

@@ -54,7 +54,19 @@ def test_a_flipped_bit_costs_one_record(tmp_path: Path) -> None:
     lay(tmp_path, b"".join(parts))
     curves = collect([tmp_path])
     assert curves.series["loss"].values.tolist() == without(100)
-    assert curves.notes == (f"{NAME}: lost 1 record with a wrong checksum or content, from byte {sum(map(len, parts[:101]))} on",)
+    where = sum(map(len, parts[:101]))
+    assert curves.notes == (f"{NAME}: lost 1 record with a wrong checksum or content, from byte {where} on",)
+
+
+def test_a_flipped_bit_anywhere_costs_one_record(tmp_path: Path) -> None:
+    """Each byte of a record in turn, its tag included: that record is lost, and no tag appears that nobody wrote."""
+    parts = frames()
+    for spot in range(len(parts[101])):
+        broken = bytearray(parts[101])
+        broken[spot] ^= 8
+        lay(tmp_path, b"".join([*parts[:101], bytes(broken), *parts[102:]]))
+        assert list(collect([tmp_path]).series) == ["loss"]
+        assert values(tmp_path) == without(100), spot
 
 
 @pytest.mark.parametrize("bit", [0, 5, 8, 17, 31, 63, 64, 95])
@@ -145,19 +157,24 @@ def test_a_file_that_shrank_is_read_again(tmp_path: Path) -> None:
     assert not collect([tmp_path], cache).notes
 
 
-@pytest.mark.parametrize("how", ["rename", "rewrite"])
+@pytest.mark.parametrize("how", ["rename", "rewrite", "same beginning"])
 def test_a_replaced_file_is_read_again(tmp_path: Path, how: str) -> None:
-    """A longer file under the same name, with a new inode or (rewritten in place) the old one, starts again."""
+    """A longer file under the same name starts again: in place, under a new inode, even if both begin alike."""
     path, cache = lay(tmp_path, b"".join(frames())), tmp_path / "cache"
     assert values(tmp_path, cache) == VALUES
-    other = b"".join([frame(version(1.8e9)), *(frame(scalar("loss", step, 9.0)) for step in range(300))])
-    if how == "rename":
-        (tmp_path / "new").write_bytes(other)
-        (tmp_path / "new").rename(path)
+    other = [frame(version(1.8e9)), *(frame(scalar("loss", step, 9.0)) for step in range(300))]
+    if how == "same beginning":
+        other[:11] = frames()[:11]
+    if how == "rewrite":
+        path.write_bytes(b"".join(other))
     else:
-        path.write_bytes(other)
+        (tmp_path / "new").write_bytes(b"".join(other))
+        (tmp_path / "new").rename(path)
     curves = collect([tmp_path], cache)
-    assert curves.series["loss"].values.tolist() == [9.0] * 300
+    assert curves.series["loss"].values.tolist() == [
+        *(VALUES[:10] if how == "same beginning" else [9.0] * 10),
+        *[9.0] * 290,
+    ]
     assert "replaced" in curves.notes[0]
 
 

@@ -55,7 +55,8 @@ def test_nan_in_an_auxiliary_loss_beside_a_perfect_policy_is_a_note():
     aux[50:] = np.nan
     run = curves(series("losses/aux_loss", aux), series("episode_return", 500 - 200 * decay(300)))
     found = find(run)
-    assert kinds(found) == [] and kinds(found, "note") == ["nan"]
+    assert kinds(found) == []
+    assert kinds(found, "note") == ["nan"]
 
 
 def test_a_critic_loss_that_grows_while_the_return_improves_is_not_an_intervention():

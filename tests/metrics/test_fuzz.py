@@ -54,8 +54,9 @@ def overwrite(data: bytearray, rng: random.Random) -> None:
 
 def insert(data: bytearray, rng: random.Random) -> None:
     at = rng.randrange(len(data) + 1)
-    junk = [bytes(100), rng.randbytes(30), head(rng.choice([0, 5, 200, 60_000, 1 << 26, 1 << 33, 2**64 - 1])), frame(b"\x12\xff")]
-    data[at:at] = rng.choice(junk) * rng.choice([1, 1, 20])
+    claim = head(rng.choice([0, 5, 200, 60_000, 1 << 26, 1 << 33, 2**64 - 1]))
+    junk = rng.choice([bytes(100), rng.randbytes(30), claim, frame(b"\x12\xff")])
+    data[at:at] = junk * rng.choice([1, 1, 20])
 
 
 def delete(data: bytearray, rng: random.Random) -> None:
@@ -80,7 +81,8 @@ def shuffle(data: bytearray, rng: random.Random) -> None:
     data[:] = b"".join(blocks)
 
 
-MUTATIONS: list[Callable[[bytearray, random.Random], None]] = [flip, flip, overwrite, insert, delete, truncate, repeat, shuffle]
+Mutation = Callable[[bytearray, random.Random], None]
+MUTATIONS: list[Mutation] = [flip, flip, overwrite, insert, delete, truncate, repeat, shuffle]
 
 
 def mutilated(number: int) -> tuple[bytes, FACTS]:

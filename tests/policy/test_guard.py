@@ -151,3 +151,13 @@ def test_whatever_is_proposed_only_bounded_changes_pass(changes: list[Change], a
         else:
             assert type(one.new) is int
             assert 16 <= one.new <= 256
+
+
+@pytest.mark.parametrize("action", ["change", "restart", "stop"])
+@pytest.mark.parametrize("consent", ["none", "approved", "own"])
+def test_nothing_is_done_to_what_is_paused_whoever_wants_it(action: str, consent: str) -> None:
+    proposal = Proposal(action, "person", "because")  # type: ignore[arg-type]  # parametrized
+    paused = replace(SNAPSHOT, paused_by="ada")
+    decision = judge(proposal, paused, RUNNING, (), preferences(), Site(), consent=consent)  # type: ignore[arg-type]  # parametrized
+    assert decision.outcome == "refuse"
+    assert decision.refusals[0] == "paused by ada"

@@ -52,6 +52,7 @@ def test_every_field_is_understood(write: Write) -> None:
         slurm_timeout: 1m
         scheduler: local
         container: /opt/apptainer/bin/apptainer
+        schedule: {qos: workflow, constraint: cron}
     """)
     site = load_site({"ADE_SITE": str(path), "SCRATCH": "/scratch", "USER": "ada"})
     assert (site.defaults.partition, site.defaults.time) == ("gpu", "1:00:00")
@@ -59,6 +60,7 @@ def test_every_field_is_understood(write: Write) -> None:
     assert site.runs_dir == Path("/scratch/ada/ade")
     assert (site.heartbeat_interval_s, site.slurm_timeout_s) == (10, 60)
     assert site.container == "/opt/apptainer/bin/apptainer"
+    assert (site.schedule.qos, site.schedule.constraint, site.schedule.time) == ("workflow", "cron", "00:10:00")
 
 
 def test_a_file_of_comments_only_changes_nothing(write: Write) -> None:
@@ -86,6 +88,7 @@ def test_a_file_of_comments_only_changes_nothing(write: Write) -> None:
         ("slurm_timeout: 2h", "between 1s and 1h"),
         ("scheduler: pbs", "known are slurm, local"),
         ("container: bin/apptainer", "absolute path"),
+        ("schedule: {time: soon}", "Slurm time"),
         ("container: true", 'put it in quotes, "true"'),
         ("max_live_attempt: 1", "did you mean `max_live_attempts`?"),
         ("heartbeat_interval_s: 1", "did you mean `heartbeat_interval`?"),
