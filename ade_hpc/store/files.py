@@ -21,15 +21,11 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises OSError (no space, quota, read-only); the old file is then still there.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    written = _write_beside(path, data)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(written, path)
     except BaseException:
-        os.unlink(name)
+        os.unlink(written)
         raise
 
 
@@ -43,18 +39,28 @@ def create_exclusive(path: Path, data: bytes) -> bool:
 
     A hard link is the one exclusive creation that NFS makes atomic *with* content (open(2), O_EXCL notes).
     """
+    written = _write_beside(path, data)
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(written)
+    return True
+
+
+def _write_beside(path: Path, data: bytes) -> str:
+    """A new file in the same folder with these bytes, on disk for good; returns its name."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(name, path)
-    except FileExistsError:
-        return False
-    finally:
+    except BaseException:
         os.unlink(name)
-    return True
+        raise
+    return name
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
