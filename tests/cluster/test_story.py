@@ -138,6 +138,7 @@ def test_a_two_process_torchrun_job_on_one_node(in_lab: Lab, tmp_path: Path, tra
 
 
 @pytest.mark.container
+@pytest.mark.xdist_group("cgroups")  # the nodes of all labs that have cgroups share one folder of the machine
 @pytest.mark.parametrize("partition", ["main", "side"])
 def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base_image: Path, partition: str) -> None:
     """USR2 near the time limit: the trainer saves, Slurm queues the job again, and not one step is lost or repeated.
