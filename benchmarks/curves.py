@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.detect import find
 from ade_hpc.metrics.objective import Guess
 from ade_hpc.metrics.series import Curves, Series
@@ -25,6 +24,7 @@ from benchmarks.curves_score import KINDS, Answer, Score, add, summary
 from benchmarks.measuring import table
 from curves_lab.__main__ import build, default_folder
 from curves_lab.recipe import UNHARMED, reaches
+from curves_lab.record import read
 
 # SageMaker's LossNotDecreasing and Overtraining, and AutoTrainer's slow convergence, are less specific than our kinds:
 # they get the benefit of the doubt, and count as whichever of these the run really has.
@@ -43,12 +43,6 @@ def theirs(rules: Rules, curves: Curves, run: dict[str, Any], finished: float) -
     if fired & VAGUE and run["label"] in VAGUE:
         fired = fired - VAGUE | {run["label"]}
     return Answer(fired, bool(fired))
-
-
-def read(folder: Path) -> Curves:
-    """The curves of one run; its starts, where it was resumed, lie in numbered folders."""
-    starts = sorted(path for path in folder.iterdir() if path.name.isdigit())
-    return collect(starts or [folder])
 
 
 def prefixes(curves: Curves, most: int) -> Iterator[tuple[float, Curves]]:

@@ -104,7 +104,7 @@ def data_server(folder: Path) -> None:
 
     from ade_hpc.metrics.collect import collect
 
-    expected = sum(map(len, collect([folder]).series.values()))  # it answers before it has loaded everything
+    last = {tag: int(series.steps[-1]) for tag, series in collect([folder]).series.items()}
     with tempfile.TemporaryDirectory() as top:
         port = Path(top) / "port"
         flags = [f"--logdir={folder}", "--port=0", f"--port-file={port}", "--reload=once",
@@ -116,8 +116,9 @@ def data_server(folder: Path) -> None:
         address = f"localhost:{int(port.read_text())}"
         channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", 1 << 30)])
         provider = grpc_provider.GrpcDataProvider(address, data_provider_pb2_grpc.TensorBoardDataProviderStub(channel))
-        while (events := _fetch(provider)) < expected and time.perf_counter() - started < _PATIENCE_S:
-            time.sleep(0.001)
+        while _last_steps(provider) != last and time.perf_counter() - started < _PATIENCE_S:
+            time.sleep(0.001)  # it answers before it has loaded everything
+        events = _fetch(provider)
         seconds = time.perf_counter() - started
         channel.close()
         memory = peak_mb() + peak_mb(server.pid)
@@ -125,12 +126,17 @@ def data_server(folder: Path) -> None:
     report(seconds, events=events, peak_mb=memory)
 
 
+def _last_steps(provider: Any) -> dict[str, int]:
+    from tensorboard.context import RequestContext
+
+    runs = provider.list_scalars(RequestContext(), experiment_id="", plugin_name="scalars")
+    return {tag: series.max_step for tags in runs.values() for tag, series in tags.items()}
+
+
 def _fetch(provider: Any) -> int:
     from tensorboard.context import RequestContext
 
-    runs = provider.read_scalars(
-        RequestContext(), experiment_id="", plugin_name="scalars", downsample=1 << 30, run_tag_filter=None
-    )
+    runs = provider.read_scalars(RequestContext(), experiment_id="", plugin_name="scalars", downsample=1 << 30)
     return sum(len(data) for tags in runs.values() for data in tags.values())
 
 

@@ -176,7 +176,7 @@ class Cache:
             yield from ((place, stretch) for stretch in range(-(-place.count // _STRETCH)))
 
     def _wasteful(self) -> bool:
-        return self._end > _WASTE * sum(24 * place.room for place in self._places()) + (1 << 22)
+        return self._end > _WASTE * sum(24 * place.room for place in self._places()) + (1 << 20)
 
     def _verify(self, place: Place, stretch: int) -> None:
         first = stretch * _STRETCH

@@ -89,11 +89,14 @@ class Trace:
         return self.start - self.best
 
     @property
+    def range(self) -> float:
+        """The highest that a score can be: 1, or 100 per cent."""
+        return 100.0 if float(np.abs(self.cost).max()) > 1 else 1.0
+
+    @property
     def scale(self) -> float:
-        """What there is to win: the start of a loss, the room above the start of a score (of 1, or of 100 per cent)."""
-        if self.sign > 0:
-            return abs(self.start)
-        return abs((100.0 if float(-self.cost.min()) > 1 else 1.0) + self.start)
+        """What there is to win: the start of a loss, the room above the start of a score."""
+        return abs(self.start) if self.sign > 0 else abs(self.range + self.start)
 
     def condensed(self, bins: int = BINS) -> Trace:
         """The same curve in at most ``bins`` medians, each dated by its last point."""
@@ -164,6 +167,13 @@ class Case:
         """Is the objective measured on data of its own? A training loss has the noise of its batches."""
         return self.objective is not None and role(self.objective.tag).split in ("val", "test")
 
+    @property
+    def by_epoch(self) -> bool:
+        """Is the training loss logged as often as a held-out objective? Then each of its points is an epoch's mean."""
+        if not self.held_out or self.goal is None or self.training_loss is None:
+            return False
+        return len(self.training_loss) <= 2 * len(self.goal)
+
     def main_loss(self, *splits: Split) -> Series | None:
         """The loss that is trained, measured on one of ``splits``: the one with most points, else None."""
         found = [
@@ -188,6 +198,13 @@ class Case:
         if self.target_series is not None and self.direction(self.target_series.tag) == "min":
             named = [self.target_series, *(s for s in named if s is not self.target_series)]
         return [found for s in named if (found := trace(s, "min")) is not None]
+
+    @cached_property
+    def held_out_score(self) -> Trace | None:
+        """The score that was measured on data of its own, if any, the one with most points."""
+        named = [self.curves.series[tag] for tag, said in self.roles.items() if said.family == "score" and said.main]
+        held_out = [series for series in named if self.roles[series.tag].split in ("val", "test")]
+        return trace(max(held_out, key=len, default=None), "max")
 
     @cached_property
     def training(self) -> Trace | None:

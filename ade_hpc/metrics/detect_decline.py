@@ -26,7 +26,7 @@ def overfitting(case: Case) -> Iterator[Finding]:
         return
     best = int(np.argmin(val.smooth))
     after = val.cost[best + 1 :]
-    rise = max(limits.overfit_rise * abs(val.best), limits.overfit_gain * val.gain, 4 * val.noise)
+    rise = max(limits.overfit_rise * abs(val.best), limits.overfit_gain * val.gain, limits.overfit_noises * val.noise)
     risen = trailing(val.cost > val.best + 0.6 * rise)
     if len(after) < limits.overfit_points or risen < limits.overfit_points or val.end < val.best + rise:
         return
@@ -66,21 +66,9 @@ def _objective_hurt(case: Case, val: Trace) -> bool:
 
 def collapse(case: Case) -> Iterator[Finding]:
     """The objective had gained clearly, and has lost most of that for good, and the training loss with it."""
-    course, limits = case.course, case.limits
-    if course is None or course.gain <= max(limits.gain_wanders * course.wander, 0.0):
-        return
-    by_return = case.by_return
-    line = course.best + (limits.lost_return if by_return else limits.lost_gain) * course.gain
-    run = trailing(course.smooth > line)
-    points = limits.collapse_return_points if by_return else limits.collapse_points
-    share = limits.collapse_return_share if by_return else limits.collapse_share
-    if run * course.weight < points or run < share * len(course) or run == len(course):
-        return
-    first = len(course) - run
-    low, high = np.quantile(course.cost[first:], [0.1, 0.9])
-    if course.gain < limits.collapse_spreads * float(high - low):
-        return
-    if coming_back(course.cost[first:], line) or not _training_lost(case, float(course.times[first])):
+    course = case.course
+    first = _lost_from(case, course) if course is not None else None
+    if course is None or first is None or not _training_lost(case, float(course.times[first])):
         return
     began = last_good(course.cost)
     yield finding(
@@ -93,9 +81,30 @@ def collapse(case: Case) -> Iterator[Finding]:
         start=course.value(course.start),
         best=course.value(course.best),
         now=course.value(course.end),
-        points=int(run * course.weight),
+        points=round((len(course) - first) * course.weight),
         **case.witnesses(),
     )
+
+
+def _lost_from(case: Case, course: Trace) -> int | None:
+    """From where on most of what the objective had gained is gone; None where it is not, or not yet for sure."""
+    limits, returns = case.limits, case.by_return
+    # a return may fall far below where it began; early on, that is how some runs begin
+    below = course.end - course.best if returns and course.points >= limits.collapse_below_points else 0.0
+    gain = max(course.gain, below)
+    line = course.best + (limits.lost_return if returns else limits.lost_gain) * gain
+    run = trailing(course.smooth > line)
+    first, lasted = len(course) - run, run * course.weight
+    points = limits.collapse_return_points if returns else limits.collapse_points
+    share = limits.collapse_return_share if returns else limits.collapse_share
+    good_before = first * course.weight >= (2 * points if returns else points)
+    if gain > course.gain and first < run * limits.collapse_below_share:
+        return None
+    if lasted < points or run < share * len(course) or not good_before or gain <= limits.gain_wanders * course.wander:
+        return None
+    swings = float(np.ptp(np.quantile(course.cost[first:], [0.1, 0.9])))
+    surely = gain > limits.collapse_spreads * swings or lasted >= limits.collapse_surely_points
+    return first if surely and gain > 0 and not coming_back(course.cost[first:], line) else None
 
 
 def _training_lost(case: Case, time: float) -> bool:
@@ -116,13 +125,12 @@ def oscillating(case: Case) -> Iterator[Finding]:
     Returns swing by nature, and so does a run under a cyclic learning rate: neither is judged.
     """
     course, limits = _unbatched(case), case.limits
-    if course is None or case.by_return or len(course) < limits.swing_points or _cyclic(case):
+    if course is None or case.by_return or case.resumed or len(course) < limits.swing_points or _cyclic(case):
         return
     window = course.cost[-max(limits.swing_points, 2 * len(course) // 3) :]
     low, high = np.quantile(window, [0.1, 0.9])
     width = float(high - low)
-    least = limits.swing_scale if case.held_out else limits.swing_scale_batches
-    if width <= max(limits.swing_gain * course.gain, least * course.scale):
+    if width < _wide(case, course, course.gain):
         return
     progress = float(np.median(window[: len(window) // 2]) - np.median(window[len(window) // 2 :]))
     first = len(course) - len(window)
@@ -147,6 +155,12 @@ def oscillating(case: Case) -> Iterator[Finding]:
     )
 
 
+def _wide(case: Case, curve: Trace, gain: float) -> float:
+    """How wide swings have to be, given what the curve has gained, to be worth the name."""
+    least = case.limits.swing_loss * abs(curve.start) if curve.sign > 0 else case.limits.swing_score * curve.range
+    return max(case.limits.swing_gain * gain, least)
+
+
 def _unbatched(case: Case) -> Trace | None:
     """The objective without the noise of single batches."""
     if case.held_out or case.course is None or case.goal is None:
@@ -160,7 +174,8 @@ def _others_swing(case: Case, time: float, bins: int) -> bool:
     Else the swings are those of a small validation set. Not known, so no, where too little was logged.
     """
     train, limits = trace(case.training_loss, "min"), case.limits
-    if train is None or len(train.since(time)) < limits.swing_batches // 2 * bins:
+    batches = len(train.since(time)) / bins if train is not None else 0.0
+    if batches < limits.swing_batches // 2 and not case.by_epoch:
         return False
     for loss in case.losses:
         window = loss.since(time)
@@ -169,7 +184,7 @@ def _others_swing(case: Case, time: float, bins: int) -> bool:
         binned = detrended(bin_medians(window, bin_edges(len(window), bins)))
         low, high = np.quantile(binned, [0.1, 0.9])
         gain = loss.start - loss.condensed(2 * bins).best
-        if float(high - low) < max(limits.swing_gain * gain, limits.swing_scale * loss.scale):
+        if float(high - low) < _wide(case, loss, gain):
             return False
     return True
 

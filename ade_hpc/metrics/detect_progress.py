@@ -19,22 +19,27 @@ from ade_hpc.model import Finding
 
 
 def never_learns(case: Case) -> Iterator[Finding]:
-    """Neither the objective nor a trained loss is better than at the start, after ample time."""
+    """Neither the objective nor a trained loss is better than at the start, after ample time.
+
+    A loss may settle a little at first, to what a constant answer costs. A held-out score that stays near the bottom
+    is enough by itself: the training set may be learned by heart.
+    """
     course, goal = case.course, case.goal
-    if course is None or goal is None or not _ample(case, course):
+    if course is None or goal is None or not _ample(case, course) or _creeping(case) is not None:
         return
-    judged = [goal] if case.by_return else [goal, *case.losses]
-    if any(_moved(case, curve) for curve in judged) or not any(_flat(case, curve) for curve in judged):
+    low_score = case.held_out and goal.sign < 0 and -course.best < 0.5 * course.range
+    judged = [goal] if case.by_return or (low_score and _flat(case, goal)) else [goal, *case.losses]
+    still = not any(_moved(case, curve) for curve in judged) and any(_flat(case, curve) for curve in judged)
+    settled = not case.by_return and all(_settled(case, curve) for curve in judged)
+    if not still and not settled:
         return
-    if _creeping(case) is not None:
-        return
-    surely = not case.by_return or course.points >= case.limits.learn_return_surely
+    surely = still if not case.by_return else course.points >= case.limits.learn_return_surely
     yield finding(
         "never-learns",
         course,
         0,
         len(course) - 1,
-        "intervene" if surely else "note",
+        "intervene" if surely or _scores_low(case) else "note",
         float(course.times[0]),
         start=course.value(course.start),
         best=course.value(course.best),
@@ -46,15 +51,16 @@ def never_learns(case: Case) -> Iterator[Finding]:
 
 def slow(case: Case) -> Iterator[Finding]:
     """The loss has fallen a little, steadily, and as fast as ever: far from done at this rate."""
-    steady = _creeping(case)
+    steady, limits = _creeping(case), case.limits
     if case.course is None or steady is None or not _ample(case, case.course):
         return
+    surely = _share_won(steady) < limits.learn_gain and _line(steady.cost).second_half <= limits.slow_half[1]
     yield finding(
         "slow",
         steady,
         0,
         len(steady) - 1,
-        "intervene" if _share_won(steady) < case.limits.learn_gain else "note",
+        "intervene" if surely else "note",
         float(steady.times[0]),
         start=steady.start,
         now=steady.end,
@@ -64,17 +70,22 @@ def slow(case: Case) -> Iterator[Finding]:
 
 
 def plateau(case: Case) -> Iterator[Finding]:
-    """The objective had gained clearly, and at its present pace will not reach its target."""
-    course, limits = case.course, case.limits
+    """The objective had gained clearly, and at its present pace will not reach its target.
+
+    Without a target, a held-out score far from perfect that stands still, and the training with it, is worth a note:
+    a loss or a return may as well have converged.
+    """
     target = case.objective.target if case.objective else None
-    if course is None or target is None or len(course) < limits.flat_points:
+    course, limits = case.course if target is not None else _score(case), case.limits
+    if course is None or len(course) < limits.flat_points or course.gain <= limits.gain_wanders * course.wander:
         return
-    short = course.end - course.sign * target
-    if short <= limits.flat_gain * abs(course.gain) or course.gain <= limits.gain_wanders * course.wander:
-        return
+    short = course.end - course.sign * (target if target is not None else limits.flat_score * course.range)
     half = len(course) // 2
-    won = float(np.median(course.cost[half : half + 5])) - course.end + 2 * course.noise
-    if won * limits.flat_reach > short:
+    won = float(np.median(course.cost[half : half + 5])) - course.end
+    declined = course.end - course.best > limits.flat_fall * course.gain
+    climbing = won > limits.flat_share * course.gain + 2 * course.noise
+    in_reach = (won + 2 * course.noise) * limits.flat_reach > short
+    if declined or climbing or in_reach or short <= limits.flat_gain * course.gain:
         return
     above = np.flatnonzero(course.smooth[:half] > course.best + 2 * limits.flat_gain * course.gain)
     since = int(above[-1]) + 1 if len(above) else 0
@@ -83,7 +94,7 @@ def plateau(case: Case) -> Iterator[Finding]:
         course,
         since,
         len(course) - 1,
-        "intervene",
+        "intervene" if target is not None else "note",
         float(course.times[since]),
         best=course.value(course.best),
         now=course.value(course.end),
@@ -91,6 +102,18 @@ def plateau(case: Case) -> Iterator[Finding]:
         points=round((len(course) - since) * course.weight),
         **case.witnesses(),
     )
+
+
+def _score(case: Case) -> Trace | None:
+    """A held-out score that is poor while the training loss stands still: the objective's or its companion's."""
+    found, train = case.held_out_score, case.training
+    if found is None or train is None or case.by_return:
+        return None
+    course = found.condensed()
+    half = train.cost[len(train) // 2 :]
+    falls = float(np.median(half[: len(half) // 3 + 1]) - np.median(half[-len(half) // 3 :]))
+    poor = -course.end < case.limits.flat_poor * course.range and course.gain > case.limits.flat_won * course.scale
+    return course if poor and falls < case.limits.overfit_train * abs(float(np.median(half))) else None
 
 
 # --- was there time enough? ---------------------------------------------------------------------------------------
@@ -105,8 +128,11 @@ def _ample(case: Case, course: Trace) -> bool:
         updates = max((len(s) for tag, s in case.curves.series.items() if tag != course.tag), default=course.points)
         return min(course.points, updates) >= limits.learn_return_points
     losses = len(case.training_loss) if case.training_loss is not None else 0
-    alone = course.points >= (limits.learn_alone_points if case.held_out else limits.learn_loss_points)
-    return alone or (course.points >= limits.learn_points and losses >= limits.learn_loss_points)
+    if course.points >= (limits.learn_alone_points if case.held_out else limits.learn_loss_points):
+        return True
+    if case.by_epoch:
+        return course.points >= limits.learn_epochs
+    return course.points >= limits.learn_points and losses >= limits.learn_loss_points
 
 
 def _warming_up(case: Case) -> bool:
@@ -123,12 +149,12 @@ def _warming_up(case: Case) -> bool:
 def _moved(case: Case, curve: Trace) -> bool:
     """Is the curve better than at its start, beyond its noise, by a fair share of what there is to win?"""
     if case.by_return:
-        first, *later = np.array_split(curve.condensed().cost, 4)
+        course = curve.condensed()
+        first, *later = np.array_split(course.cost, 4)
         level = min(float(np.median(quarter)) for quarter in later)
-        beyond = curve.start - case.limits.level_wanders * curve.condensed().wander
-        return level < max(float(np.quantile(first, 0.1)), beyond)
-    gain = curve.start - curve.condensed().best
-    return gain > max(case.limits.learn_gain * curve.scale, 3 * start_error(curve.cost))
+        start = float(course.smooth[: len(course) // 20].max())
+        return level < max(float(np.quantile(first, 0.1)), start - case.limits.level_wanders * course.wander)
+    return _gain(curve) > max(_least(case, curve), 3 * start_error(curve.cost))
 
 
 def _flat(case: Case, curve: Trace) -> bool:
@@ -140,8 +166,38 @@ def _flat(case: Case, curve: Trace) -> bool:
     fifth = len(curve) // 5
     fall = float(np.median(curve.cost[:fifth]) - np.median(curve.cost[-fifth:]))
     error = 2 * 1.25 * noise(curve.cost) * float(np.sqrt(2 / fifth))
-    gain = curve.start - curve.condensed().best
-    return max(fall + error, gain) < case.limits.learn_gain * curve.scale
+    below_start = float(np.quantile(curve.cost, 0.1)) < float(curve.cost[0])
+    uncertain = fall + error if below_start else 0.0
+    return max(uncertain, _gain(curve)) < _least(case, curve)
+
+
+def _least(case: Case, curve: Trace) -> float:
+    """The smallest gain worth the name."""
+    return (case.limits.learn_gain if curve.sign > 0 else case.limits.learn_score) * curve.scale
+
+
+def _settled(case: Case, curve: Trace) -> bool:
+    """Has the curve, for all that is known of its noise, not moved since the first fifth, and not far before?"""
+    limits, later = case.limits, curve.cost[len(curve) // 5 :]
+    if curve.sign < 0:
+        return not _moved(case, curve)
+    if len(later) < limits.learn_points or _gain(curve) > limits.learn_settle * curve.scale + 2 * noise(curve.cost):
+        return False
+    part = len(later) // 4
+    fall = float(np.median(later[:part]) - np.median(later[-part:]))
+    return fall + 2.5 * noise(later) * float(np.sqrt(2 / part)) < limits.learn_settled * curve.scale
+
+
+def _scores_low(case: Case) -> bool:
+    """Is there a held-out score, and has it won little too?"""
+    score = case.held_out_score
+    return score is not None and not _moved(case, score)
+
+
+def _gain(curve: Trace) -> float:
+    """What was won since the start; a loss that first overshoots has not won what it then comes down again."""
+    start = min(curve.start, float(curve.cost[0])) if curve.sign > 0 else curve.start
+    return start - curve.condensed().best
 
 
 # --- does it creep? -----------------------------------------------------------------------------------------------
@@ -157,7 +213,7 @@ def _creeping(case: Case) -> Trace | None:
     lines = [_line(loss.cost) for loss in losses]
     if any(line.fall <= 3 * line.error for line in lines):
         return None
-    low, high = case.limits.slow_half
+    low, high = case.limits.slow_half[0], case.limits.slow_half_note
     steady = (line.fall > 6 * line.error and low <= line.second_half <= high for line in lines)
     return next((loss for loss, is_steady in zip(losses, steady, strict=True) if is_steady), None)
 

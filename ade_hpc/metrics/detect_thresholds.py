@@ -38,28 +38,42 @@ class Thresholds:
     collapse_share: float = 0.1  # ... and for this share of the run
     collapse_return_share: float = 0.2
     collapse_spreads: float = 2.0  # ... where the gain was so many times the swings (10th to 90th percentile) since
+    collapse_surely_points: int = 100  # ... or that has been gone for so long
+    collapse_below_points: int = 100  # a return may also have lost what it began with, in a run of this length ...
+    collapse_below_share: float = 0.7  # ... that had been good for this share of the time that it has not been since
     gain_wanders: float = 6.0  # a gain counts from so many times what the curve wanders about its course
-    level_wanders: float = 4.0  # ... where whole quarters of the run are compared, which wander less
+    level_wanders: float = 3.5  # ... where whole quarters of the run are compared, which wander less
 
     # never-learns and slow
-    learn_points: int = 15  # points of the objective, together with ...
-    learn_loss_points: int = 200  # ... so many of the training loss
+    learn_points: int = 10  # points of the objective, together with ...
+    learn_loss_points: int = 250  # ... so many of the training loss
+    learn_epochs: int = 15  # ... or so many of both, where each is an epoch
     learn_alone_points: int = 40  # points of a held-out objective that stands alone
     learn_return_points: int = 200  # returns may be flat for long before they take off: a note from here ...
     learn_return_surely: int = 1000  # ... and an intervention from here
-    learn_gain: float = 0.05  # a loss that has not lost this share of its start has not learned
-    slow_gain: float = 0.2  # one that lost less than this, as fast as ever, is slow (an intervention below learn_gain)
-    slow_half: tuple[float, float] = (0.3, 0.65)  # share of the fall in the second half: neither settled nor taking off
+    learn_gain: float = 0.05  # a loss that has not lost this share of its start has not learned ...
+    learn_score: float = 0.15  # ... nor has a score that has not won this share of what there is to win
+    learn_settle: float = 0.12  # a loss may settle by this share at first, and not move after that
+    learn_settled: float = 0.02  # ... which is: by less than this share after the first fifth
+    slow_gain: float = 0.25  # one that lost less than this, as fast as ever, is slow (an intervention below learn_gain)
+    slow_half: tuple[float, float] = (0.3, 0.65)  # share of the fall in the second half: not settled, not taking off
+    slow_half_note: float = 0.8  # a curve that falls faster by and by is worth a note up to here
 
     # plateau
-    flat_points: int = 15
+    flat_points: int = 30  # fewer, and the two halves are compared by almost the same points
+    flat_fall: float = 0.2  # what lost more than this share of its gain again does not stand still
+    flat_score: float = 0.95  # without a target: what a score might reach (share of its range) ...
+    flat_poor: float = 0.85  # ... a note where it is below this ...
+    flat_won: float = 0.25  # ... and had won this share of what there is to win
     flat_gain: float = 0.03  # a target missed by less than this share of the gain is as good as reached
+    flat_share: float = 0.15  # what still wins this share of its whole gain in its second half is no plateau
     flat_reach: float = 4.0  # what the second half of the run won, so many times again, does not reach the target
 
     # overfitting
     overfit_points: int = 5  # validation points after the best
     overfit_rise: float = 0.25  # rise of the validation loss above its best, as a share of it
     overfit_gain: float = 0.05  # ... and as a share of what it had gained
+    overfit_noises: float = 2.5  # ... and in times its noise
     overfit_score: float = 0.1  # share of its gain that a score objective must have lost
     overfit_train: float = 0.1  # the training loss fell by this share meanwhile
 
@@ -67,8 +81,8 @@ class Thresholds:
     swing_points: int = 20
     swing_batches: int = 10  # a training loss is judged by medians of so many points: single batches always swing
     swing_gain: float = 0.3  # width of the swings (10th to 90th percentile) as a share of the gain
-    swing_scale: float = 0.2  # ... and of what there is to win: the start of a loss, the room above that of a score
-    swing_scale_batches: float = 0.5  # ... the same for a training loss that is itself the objective
+    swing_loss: float = 0.4  # ... and of the start of a loss
+    swing_score: float = 0.2  # ... or of the whole range of a score
     swing_turns: int = 4  # how often they go from the lowest quarter to the highest, or back ...
     swing_noise: float = 0.4  # ... or once less, where the noise alone is this share of the gain
     swing_progress: float = 0.35  # a better second half by this share of the width is progress
@@ -76,7 +90,7 @@ class Thresholds:
     # spike
     spike_noises: float = 8.0  # height over the running median, in times the noise ...
     spike_neighbours: float = 4.0  # ... and in times the next largest deviation nearby
-    spike_gain: float = 0.3  # ... and as a share of the gain
+    spike_gain: float = 0.5  # ... and as a share of the gain
 
     # stalled
     gap_s: float = 1800.0  # a silence in the log of at least this ...

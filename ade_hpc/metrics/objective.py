@@ -72,7 +72,7 @@ _TEST = _set("test testing")
 _RETURN = _set("reward rewards rew return returns score scores success win")
 _EPISODE = _set("episodic episode ep rollout charts")
 _SCORE = _set(
-    "acc accuracy accuracies top1 top5 f1 auc auroc auprc map ap ap50 bleu rouge meteor iou miou dice jaccard "
+    "acc accuracy accuracies top top1 top5 f1 auc auroc auprc map ap ap50 bleu rouge meteor iou miou dice jaccard "
     "precision recall psnr ssim r2 mrr ndcg hits kappa mcc correct"
 )
 _LOSS = _set("loss losses error err perplexity ppl wer cer mse rmse mae nll bce ce crossentropy xent bpc bpd fid mape")
@@ -98,7 +98,8 @@ def role(tag: str) -> Role:
     family = _family(known)
     goals: dict[Family, Direction] = {"loss": "min", "score": "max", "return": "max"}
     # "error rate" falls, "mean reward std" has no direction, "value loss" is a loss but not the one that counts
-    main = family in goals and set(stem) <= _LOSS | _SCORE | _RETURN | _EPISODE | _NEUTRAL | {"cross"}
+    counted = {word for word in stem if not word.isdigit() or family == "loss"}  # "return_100", but not "loss_2"
+    main = family in goals and counted <= _LOSS | _SCORE | _RETURN | _EPISODE | _NEUTRAL | {"cross"}
     main = main and ("entropy" not in stem or "cross" in stem)
     return Role(family, goals.get(family), split, main, stem)
 

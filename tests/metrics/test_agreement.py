@@ -20,7 +20,7 @@ from tests.metrics.event_files import NAME, event, points, scalar, tensor, tenso
 
 TAGS = st.sampled_from(["loss/train", "loss/val", "lr", "a", "b", "Genauigkeit/größe", "x" * 300])
 FLOATS = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, float("inf"), -float("inf")])
-STEPS = st.integers(0, 300) | st.sampled_from([2**14, 2**31, 2**40, 2**62])
+STEPS = st.integers(0, 300) | st.sampled_from([-(2**62), -5, 2**14, 2**31, 2**40, 2**62])
 KINDS = ["simple", "float32", "float64", "float16", "int32", "int64", "uint8", "bool", "typed"]
 
 

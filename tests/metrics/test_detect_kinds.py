@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each kind of trouble on a curve made for it, with its onset and severity, and what looks like it and is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ade_hpc.metrics.detect import find
+from ade_hpc.metrics.objective import Guess
+from tests.metrics.detect_curves import curves, decay, kinds, series
+
+VAL_LOSS, ACCURACY, REWARD = Guess("loss/val", "min"), Guess("accuracy/val", "max"), Guess("reward", "max")
+RNG = np.random.default_rng(1)
+
+
+def accuracy(n: int) -> np.ndarray:
+    return 1 - decay(n) / 2.5
+
+
+class TestNan:
+    def test_in_the_training_loss_it_is_dated_by_the_blow_up_that_led_to_it(self) -> None:
+        """The checkpoint that is chosen has to be from before the rise, not from before the first NaN."""
+        loss = decay(300)
+        loss[200:220] = np.geomspace(0.5, 1e6, 20)
+        loss[220:] = np.nan
+        val = decay(30)
+        val[22:] = np.nan
+        first = find(curves(series("loss/train", loss), series("loss/val", val, every=10)), VAL_LOSS)[0]
+        assert (first.kind, first.severity) == ("nan", "intervene")
+        assert first.onset is not None
+        assert 1180 <= first.onset <= 1201
+
+    def test_in_an_auxiliary_loss_beside_a_perfect_policy_it_is_a_note(self) -> None:
+        """Measured on real runs: the return is what counts."""
+        aux = decay(300)
+        aux[50:] = np.nan
+        found = find(curves(series("losses/aux_loss", aux), series("episode_return", 500 - 200 * decay(300))))
+        assert (kinds(found), kinds(found, "note")) == ([], ["nan"])
+
+    def test_a_skipped_step_of_a_loss_scaler_is_a_note(self) -> None:
+        """One infinite loss among finite ones harms nothing."""
+        loss = decay(300)
+        loss[[80, 190]] = np.inf
+        found = find(curves(series("loss/train", loss), series("accuracy/val", accuracy(30), every=10)))
+        assert (kinds(found), kinds(found, "note")) == ([], ["nan"])
+
+    def test_a_return_is_nan_until_the_first_episode_ends(self) -> None:
+        """Nothing has gone wrong yet."""
+        values = np.r_[[np.nan] * 8, 200 - 80 * decay(5)]
+        assert find(curves(series("reward", values[:8])), REWARD)[0].severity == "note"
+        assert kinds(find(curves(series("reward", values)), REWARD)) == []
+
+
+class TestDiverging:
+    def test_with_the_accuracy_at_chance_it_is_dated_by_the_last_good_loss(self) -> None:
+        """Onset is the last good minimum before the rise."""
+        loss = decay(400)
+        loss[250:] = np.geomspace(0.4, 1e5, 150)
+        fallen = accuracy(40)
+        fallen[27:] = 0.1
+        first = find(curves(series("loss/train", loss), series("accuracy/val", fallen, every=10)), ACCURACY)[0]
+        assert (first.kind, first.severity, first.tag) == ("diverging", "intervene", "loss/train")
+        assert first.onset is not None
+        assert 1200 <= first.onset <= 1252
+
+    def test_a_critic_that_grows_with_the_return_is_a_note(self) -> None:
+        """It predicts returns, and the returns grow."""
+        run = curves(series("losses/value_loss", np.geomspace(1, 1e4, 300)), series("reward", 500 - 200 * decay(300)))
+        assert kinds(find(run)) == []
+
+    def test_one_huge_value_is_none(self) -> None:
+        """One bad batch of 1e30 says nothing of the run."""
+        loss = decay(300)
+        loss[150] = 1e30
+        assert "diverging" not in [f.kind for f in find(curves(series("loss", loss)))]
+
+    def test_a_loss_that_comes_back_by_itself_is_none(self) -> None:
+        """The first steps of a large rate overshoot."""
+        loss = 0.3 + 40 * np.exp(-np.arange(300) / 20)
+        loss[:3] = 2.3
+        run = curves(series("loss/train", loss))
+        assert kinds(find(run)) == []
+
+    def test_an_objective_said_to_rise_is_never_said_to_diverge(self) -> None:
+        """The user's word on the direction counts, whatever the tag is called."""
+        assert kinds(find(curves(series("elbo_loss", 500 - 200 * decay(300))), Guess("elbo_loss", "max"))) == []
+
+
+class TestOverfitting:
+    def test_with_the_objective_it_intervenes_from_the_best_validation(self) -> None:
+        """Training loss to zero, validation loss back up."""
+        val = np.r_[decay(15, low=0.5), np.linspace(0.7, 2.0, 25)]
+        run = curves(series("loss/train", 2.3 * np.exp(-np.arange(400) / 40)), series("loss/val", val, every=10))
+        first = find(run, VAL_LOSS)[0]
+        assert (first.kind, first.severity) == ("overfitting", "intervene")
+        assert 80 <= first.first_step <= 170
+
+    def test_beside_an_accuracy_at_its_best_it_is_a_note(self) -> None:
+        """A confident model at the ordinary end of a good run."""
+        val = np.r_[decay(15, low=0.3), np.linspace(0.5, 1.5, 25)]
+        run = curves(
+            series("loss/train", 2.3 * np.exp(-np.arange(400) / 40)),
+            series("loss/val", val, every=10),
+            series("accuracy/val", accuracy(40), every=10),
+        )
+        found = find(run, ACCURACY)
+        assert (kinds(found), kinds(found, "note")) == ([], ["overfitting"])
+
+    def test_a_few_per_cent_are_none(self) -> None:
+        """A validation loss that ticks up is no reason for a restart."""
+        val = np.r_[decay(15, low=0.3, noise=0), np.linspace(0.32, 0.35, 25)]
+        run = curves(series("loss/train", 2.3 * np.exp(-np.arange(400) / 40)), series("loss/val", val, every=10))
+        assert find(run, VAL_LOSS) == ()
+
+
+class TestCollapse:
+    def test_of_a_policy(self) -> None:
+        """The return was 200 and is 10 for good."""
+        reward = np.r_[200 - 80 * decay(200, noise=0.1), np.full(80, 10.0) + RNG.standard_normal(80)]
+        found = find(curves(series("reward", reward), series("losses/value_loss", np.ones(280))), REWARD)
+        assert kinds(found) == ["collapse"]
+        assert 180 <= found[0].first_step <= 200
+
+    def test_a_dip_of_a_policy_is_none(self) -> None:
+        """Returns dip and recover; while they dip, a supervisor must not act."""
+        reward = 200 - 80 * decay(200, noise=0.1)
+        for length in range(1, 19):
+            assert kinds(find(curves(series("reward", np.r_[reward, np.full(length, 60.0)])), REWARD)) == []
+
+    def test_an_expert_first_episode_is_none(self) -> None:
+        """A demonstration at the start is no level that was lost."""
+        reward = np.r_[500.0, 20 + 3 * RNG.standard_normal(60)]
+        assert kinds(find(curves(series("reward", reward)), REWARD)) == []
+
+    def test_of_a_classifier(self) -> None:
+        """Accuracy and training loss are back at chance."""
+        fallen = np.r_[accuracy(25), np.full(15, 0.1)]
+        loss = np.r_[decay(250), 2.3 + 0.02 * RNG.standard_normal(150)]
+        run = curves(series("loss/train", loss), series("accuracy/val", fallen, every=10))
+        assert kinds(find(run, ACCURACY)) == ["collapse"]
+
+    def test_not_while_the_training_loss_is_as_low_as_ever(self) -> None:
+        """Then it is the measurement that broke, or the data."""
+        run = curves(
+            series("loss/train", decay(400)), series("accuracy/val", np.r_[accuracy(25), [0.1] * 15], every=10)
+        )
+        assert "collapse" not in kinds(find(run, ACCURACY))
+
+
+class TestOscillating:
+    swings = 1.2 + np.sin(np.arange(50) * 1.3) + 0.1 * RNG.standard_normal(50)
+
+    def test_of_validation_and_training_alike(self) -> None:
+        """The rate is at the edge: all that is gained is lost again."""
+        batches = np.repeat(self.swings, 10) + 0.05 * RNG.standard_normal(500)
+        run = curves(series("loss/train", batches), series("loss/val", self.swings, every=10))
+        assert kinds(find(run, VAL_LOSS)) == ["oscillating"]
+
+    def test_not_of_a_small_validation_set_alone(self) -> None:
+        """The training loss is calm: the swings are in the measurement."""
+        run = curves(series("loss/train", decay(500)), series("loss/val", self.swings, every=10))
+        assert kinds(find(run, VAL_LOSS)) == []
+
+    def test_not_under_a_cyclic_rate(self) -> None:
+        """Warm restarts swing by design, and the logged rate says so."""
+        batches = np.repeat(self.swings, 10)
+        rate = 0.5 + 0.5 * np.cos(np.arange(500) * 0.13)
+        run = curves(series("loss/train", batches), series("loss/val", self.swings, every=10), series("lr", rate))
+        assert kinds(find(run, VAL_LOSS)) == []
+
+
+class TestNeverLearns:
+    flat = curves(
+        series("loss/train", 2.303 + 0.01 * RNG.standard_normal(400)),
+        series("loss/val", 2.303 + 0.002 * RNG.standard_normal(40), every=10),
+        series("grad_norm", np.full(400, 1e-9)),
+    )
+
+    def test_at_chance_from_first_to_last(self) -> None:
+        """What the trainer logs of its gradients stands in the evidence."""
+        found = find(self.flat, VAL_LOSS)
+        assert kinds(found) == ["never-learns"]
+        assert found[0].evidence["grad_norm"] == pytest.approx(1e-9)
+
+    def test_not_during_warm_up(self) -> None:
+        """While the learning rate still rises, nothing is expected."""
+        run = curves(*self.flat.series.values(), series("lr", np.linspace(0, 1, 400)))
+        assert kinds(find(run, VAL_LOSS)) == []
+
+    def test_not_in_a_resumed_run(self) -> None:
+        """It had learned before this log began."""
+        run = curves(*(series(s.tag, s.values, every=10, first=5000) for s in self.flat.series.values()))
+        assert kinds(find(run, VAL_LOSS)) == []
+
+    def test_a_return_is_given_much_longer(self) -> None:
+        """A sparse reward takes off late: a note after hundreds of updates, an intervention after a thousand."""
+        for n, severity in ((150, None), (400, "note"), (1200, "intervene")):
+            wandering = 20 + np.random.default_rng(0).standard_normal(n)
+            found = find(curves(series("reward", wandering), series("losses/value_loss", np.ones(n))), REWARD)
+            assert [f.severity for f in found if f.kind == "never-learns"] == ([severity] if severity else [])
+
+
+class TestSlow:
+    def test_a_straight_line_that_leads_nowhere_soon(self) -> None:
+        """Two per cent in the whole run, and no faster at its end."""
+        run = curves(
+            series("loss/train", np.linspace(2.3, 2.25, 400) + 0.005 * RNG.standard_normal(400)),
+            series("loss/val", np.linspace(2.3, 2.25, 40), every=10),
+        )
+        found = find(run, VAL_LOSS)
+        assert kinds(found) == ["slow"]
+        assert found[0].evidence["per_step"] == pytest.approx(0.05 / 390, rel=0.1)
+
+    def test_not_where_it_takes_off(self) -> None:
+        """The second half falls much faster than the first."""
+        fall = 2.3 - 0.3 * np.linspace(0, 1, 400) ** 4
+        assert find(curves(series("loss/train", fall), series("loss/val", fall[::10], every=10)), VAL_LOSS) == ()
+
+
+class TestPlateau:
+    run = curves(series("accuracy/val", np.r_[accuracy(10) * 0.7, np.full(50, 0.64)] + 0.003 * RNG.standard_normal(60)))
+
+    def test_short_of_its_target(self) -> None:
+        """It had learned, and stands still."""
+        found = find(self.run, Guess("accuracy/val", "max", target=0.9))
+        assert kinds(found) == ["plateau"]
+        assert found[0].first_step <= 15
+
+    def test_without_a_target_it_may_as_well_have_converged(self) -> None:
+        """Nobody said that it should be better."""
+        assert find(self.run, ACCURACY) == ()
+
+    def test_not_at_its_target(self) -> None:
+        """What has arrived may rest."""
+        assert find(self.run, Guess("accuracy/val", "max", target=0.63)) == ()
+
+
+class TestSpike:
+    def test_a_jump_and_back_is_a_note(self) -> None:
+        """One bad batch, and four steps to get over it."""
+        loss = decay(300)
+        loss[200:204] = [6.0, 3.0, 1.5, 0.7]
+        found = find(curves(series("loss/train", loss), series("loss/val", decay(30), every=10)), VAL_LOSS)
+        assert [(f.kind, f.severity, f.first_step) for f in found] == [("spike", "note", 200)]
+
+    def test_heavy_tails_are_none(self) -> None:
+        """Where every tenth batch jumps, a jump is nothing special."""
+        loss = decay(400) * np.exp(0.5 * np.abs(np.random.default_rng(3).standard_t(3, 400)).clip(0, 4))
+        assert "spike" not in [f.kind for f in find(curves(series("loss/train", loss)))]
+
+
+class TestStalled:
+    def test_a_long_silence_inside_the_log_is_a_note(self) -> None:
+        """Two hours without a record, then it went on."""
+        one = series("loss/train", decay(100))
+        one.wall_times[60:] += 7200
+        found = find(curves(one))
+        assert [(f.kind, f.severity, f.first_step, f.last_step) for f in found] == [("stalled", "note", 59, 60)]
+        assert found[0].onset == 1059.0
+
+    def test_slow_logging_is_none(self) -> None:
+        """A trainer that always writes once an hour has no silences."""
+        assert find(curves(series("loss/val", decay(30), pace=3600))) == ()
