@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -160,6 +161,19 @@ def test_a_cache_in_use_is_left_alone(run: Path) -> None:
         add(run, range(3000, 3010))
         assert agree(run) == ("read without a cache of curves: another reader has it",)
     assert agree(run) == ()
+
+
+def test_a_filesystem_without_locks_still_has_a_cache(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre mounted without flock refuses every lock; the cache works all the same."""
+
+    def refused(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    agree(run)
+    add(run, range(3000, 3010))
+    assert agree(run) == ()
+    assert data_file(run).exists()
 
 
 def test_a_cache_that_cannot_be_written_costs_no_curve(run: Path) -> None:
