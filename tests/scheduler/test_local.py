@@ -178,7 +178,8 @@ def test_files_are_the_users_alone(jobs):
 SUBMIT = """
 import signal, sys
 from pathlib import Path
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup hands down an ignored one
+for number in (signal.SIGHUP, signal.SIGINT):  # nohup and a shell's & hand down ignored ones
+    signal.signal(number, signal.SIG_DFL)
 from ade_hpc.model import Submission
 from ade_hpc.scheduler.local import LocalScheduler
 scheduler = LocalScheduler(["/bin/bash", "-c", "while :; do sleep 0.1; done"])
