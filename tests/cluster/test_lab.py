@@ -72,14 +72,16 @@ def n4_contains(lab: Lab) -> None:
 
 
 @pytest.fixture
-def second(tmp_path: Path) -> Iterator[Lab]:
-    """Another lab, beside the session's."""
-    root = tmp_path / "second"
+def second() -> Iterator[Lab]:
+    """Another lab, beside the session's. Its path is short: a socket of each step lies in it (108 bytes, unix(7))."""
+    folder = Path(tempfile.mkdtemp(prefix="ade-lab-"))
+    root = folder / "second"
     try:
         assert slurm_lab("up", root).returncode == 0
         yield lab_in(root)
     finally:
         slurm_lab("down", root)
+        shutil.rmtree(folder)
 
 
 # --- it is a Slurm --------------------------------------------------------------------------------------------------
@@ -142,13 +144,14 @@ def test_n4_kills_for_memory(lab: Lab) -> None:
 
 def test_two_labs_live_side_by_side_and_down_leaves_nothing(lab: Lab, second: Lab) -> None:
     """Neither sees the other's jobs; ending one, with a job that tries to survive, leaves the other alone."""
-    job = second.sbatch("(setsid sleep 300 &) ; sleep 300")
+    job = second.sbatch("(setsid sleep 300 &) ; sleep 300", "-p", "side")
     second.wait_state(job, {"RUNNING"})
     assert lab.states(job) == []
     assert processes_of(second.root)
     assert slurm_lab("down", second.root).returncode == 0
     assert processes_of(second.root) == []
     assert not second.root.exists()
+    assert list(Path("/sys/fs/cgroup").glob(f"*/slurm_n4/uid_*/job_{job}")) == []
     assert slurm_lab("status", lab.root).returncode == 0
 
 
