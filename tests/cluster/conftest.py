@@ -55,16 +55,10 @@ class Lab:
         return [row.split()[0] for row in rows if row]
 
     def wait_state(self, job: str, states: Collection[str], timeout: float = 30) -> str:
-        """Wait until the job's newest life is in one of ``states``; returns which.
-
-        The cgroups of a node lie in a folder that all labs of this machine share: a step of another lab that ends
-        just then can take it away from a job that starts, which Slurm then holds. Such a job is released.
-        """
+        """Wait until the job's newest life is in one of ``states``; returns which."""
         deadline = time.monotonic() + timeout
         while (seen := self.states(job))[-1:] == [] or seen[-1] not in states:
             assert time.monotonic() < deadline, f"job {job} is {seen}, not {states}: {self.story(job)}"
-            if "launch_failed_requeued_held" in self.story(job):
-                self.run(["scontrol", "release", job], check=False)
             time.sleep(0.2)
         return seen[-1]
 
