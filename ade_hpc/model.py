@@ -150,8 +150,24 @@ class JobTruth:
 
 
 @dataclass(frozen=True)
+class GpuUse:
+    """One GPU of the job as NVML saw it: the share of the last second it was busy (percent), memory in use (bytes)."""
+
+    index: int
+    utilization: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Heartbeat:
-    """What the sidecar writes while the job lives. ``counter`` moves with every beat: clocks lie, counters do not."""
+    """What the sidecar writes while the job lives. ``counter`` moves with every beat: clocks lie, counters do not.
+
+    cpu_s: CPU time of the trainer and all below it so far. last_step: the newest step in the event files; None where
+    they have none. steps_per_s: between the last beats that saw a new step. since_progress_s: by the node's monotonic
+    clock, from the last progress or else the trainer's start. stall_limit_s: the silence that this run's own history
+    makes a stall; None until a trainer runs. oom_kills: by the kernel, in the job's memory cgroup, since this start.
+    gpu: at most a minute old; empty without NVML.
+    """
 
     schema: int
     job_id: str
@@ -167,6 +183,13 @@ class Heartbeat:
     event_bytes: int = 0
     last_progress_at: float | None = None
     rss_bytes: int = 0
+    cpu_s: float = 0.0
+    last_step: int | None = None
+    steps_per_s: float | None = None
+    since_progress_s: float | None = None
+    stall_limit_s: float | None = None
+    oom_kills: int = 0
+    gpu: tuple[GpuUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,8 +197,11 @@ class ExitRecord:
     """What the payload leaves at the end of a start; ``final`` is False for the provisional one written on a signal.
 
     cause: completed, failed, signal, fenced, superseded, cancelled, time-limit, preempted, image-changed,
-    image-missing, command-missing, no-config.
+    image-missing, command-missing, no-config, stalled, non-finite, out-of-memory, cuda-out-of-memory, disk-full.
     trainer_started_at and ended_at bound the time in which the trainer lived; both None for a fenced start.
+    last_step: the newest step that it logged. signature: the failure in one short line that is the same when the same
+    thing happens again (exception and last frame, or signal, or exit code). evidence: a file below the attempt's
+    folder with its last words or its stacks. burnt_s: how long it ran on after what ended it had happened.
     """
 
     schema: int
@@ -191,6 +217,10 @@ class ExitRecord:
     ended_at: float | None = None
     requeued: bool = False
     detail: str = ""
+    last_step: int | None = None
+    signature: str = ""
+    evidence: str = ""
+    burnt_s: float | None = None
 
 
 # --- what is thought --------------------------------------------------------------------------------------------

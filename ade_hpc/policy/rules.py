@@ -52,7 +52,7 @@ def holds(condition: Condition, snapshot: Snapshot, health: Health, findings: Se
     if condition.finding is not None:
         return _matching(condition, findings) is not None
     if condition.health is not None:
-        return condition.health in (health.verdict, health.cause)
+        return condition.health in (health.verdict, health.cause.replace("_", "-"))
     return _metric_holds(condition, snapshot)
 
 

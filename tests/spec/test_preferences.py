@@ -84,7 +84,7 @@ def test_everything_is_understood_wherever_it_stands() -> None:
     assert wishes.rules[1].when.all is not None
     assert wishes.rules[1].when.all[2] == Condition(any=(Condition(finding="slow"),))
     assert wishes.rules[1].do.tunables == ("optimizer.name", "batch_size")
-    assert wishes.rules[2].when.health == "out_of_memory"
+    assert wishes.rules[2].when.health == "out-of-memory"
     assert wishes.agent is not None
     assert wishes.notify == ("me@example.org",)
 
