@@ -7,6 +7,8 @@
     ├── StoreError            the run folder, ledger or registry can't be read or trusted
     ├── RepoError             git said no, or the tree can't be frozen
     ├── AttemptExists         somebody else made this attempt first: the compare-and-swap was lost
+    ├── RemoteError           the login node said no, or can't be trusted
+    │   └── HostSilent        no connection to it, or it broke: what was under way there is unknown
     └── SchedulerError        Slurm (or the local scheduler) said no
         ├── SubmitRefused     the job was refused and does not exist: mend the request
         ├── SubmitUnclear     the job may or may not exist: look before you try again
@@ -68,6 +70,16 @@ class RepoError(AdeError):
 
 class AttemptExists(AdeError):
     """Somebody else made this attempt first: the compare-and-swap was lost."""
+
+
+class RemoteError(AdeError):
+    """The login node said no, or can't be trusted."""
+
+
+class HostSilent(RemoteError):
+    """No connection to the login node, or it broke: whatever was under way there is unknown."""
+
+    exit_code = 3
 
 
 class SchedulerError(AdeError):

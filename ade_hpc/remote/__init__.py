@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On the laptop: the same commands over SSH. Nothing here runs on the cluster."""
