@@ -15,13 +15,12 @@ from typing import Any, Protocol
 from ade_hpc.model import Decision, Finding, Health, Proposal
 from ade_hpc.policy.diagnose import diagnose
 from ade_hpc.policy.guard import judge
-from ade_hpc.policy.question import question
-from ade_hpc.policy.rules import propose
 from ade_hpc.spec.preferences import Preferences
 from ade_hpc.spec.site import Site
 from ade_hpc.supervisor.record import decision_json, finding_json
 from ade_hpc.supervisor.recorded import Moment
-from ade_hpc.supervisor.wishes import load_proposal, standing_wish
+from ade_hpc.supervisor.think import think
+from ade_hpc.supervisor.wishes import load_proposal
 
 SCHEMA = 1
 
@@ -87,11 +86,11 @@ def replay(source: Source, preferences: Preferences, site: Site) -> Replay:
 def _step(moment: Moment, preferences: Preferences, site: Site, *, parted: bool) -> Step:
     snapshot, health = moment.snapshot, moment.health
     _, findings = diagnose(snapshot, preferences)  # the verdict on the process is on record: it can't be asked again
-    decision = _decide(moment, findings, preferences, site)
-    asked = ""
-    if decision is None and (open_question := question(snapshot, health, findings, preferences)) is not None:
+    thought = think(snapshot, health, findings, preferences, site, moment.before)
+    decision, asked = thought.decision, ""
+    if thought.asked is not None:
         decision = _answered(moment, findings, preferences, site)
-        asked = "" if moment.answers else open_question.why
+        asked = "" if moment.answers else thought.asked.why
     return Step(
         time=snapshot.now,
         attempt=snapshot.attempt,
@@ -104,17 +103,6 @@ def _step(moment: Moment, preferences: Preferences, site: Site, *, parted: bool)
         exact=moment.exact,
         asked=asked,
     )
-
-
-def _decide(moment: Moment, findings: Sequence[Finding], preferences: Preferences, site: Site) -> Decision | None:
-    """As the tick's deterministic pass: what a person has wished comes before the rules."""
-    snapshot, health = moment.snapshot, moment.health
-    may_act = health.verdict != "unknown" and not snapshot.paused_by
-    wish = standing_wish(moment.before, snapshot) if may_act else None
-    proposal = wish.proposal if wish else propose(snapshot, health, findings, preferences)
-    if proposal is None:
-        return None
-    return judge(proposal, snapshot, health, findings, preferences, site, consent=wish.consent if wish else "none")
 
 
 def _answered(moment: Moment, findings: Sequence[Finding], preferences: Preferences, site: Site) -> Decision | None:

@@ -22,10 +22,7 @@ from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Decision, Finding, Health
 from ade_hpc.policy.diagnose import diagnose
-from ade_hpc.policy.guard import judge
 from ade_hpc.policy.health import is_trouble
-from ade_hpc.policy.question import question
-from ade_hpc.policy.rules import propose
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.spec.preferences import Preferences, check_ownership, load_preferences
@@ -35,12 +32,13 @@ from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.lease import lease
 from ade_hpc.store.ledger import append, read_ledger
 from ade_hpc.supervisor.act import Actor
-from ade_hpc.supervisor.consult import Pending, consult, is_answered, open_question, open_since
+from ade_hpc.supervisor.consult import Pending, consult, open_question, open_since
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
 from ade_hpc.supervisor.memory import remember
 from ade_hpc.supervisor.observe import Look, look
 from ade_hpc.supervisor.record import describe, record_tick
-from ade_hpc.supervisor.wishes import put_up, settle, standing_wish, waiting
+from ade_hpc.supervisor.think import think
+from ade_hpc.supervisor.wishes import put_up, settle
 
 CLEAN, FAILED, DEGRADED, PERSON_NEEDED = 0, 1, 3, 4
 MODEL_TIME_S = 240.0  # from the start of the tick; well within the lease
@@ -152,22 +150,14 @@ class Ticker:
     def _pass(self, one: Supervised, snapshot: Snapshot, tick: str) -> tuple[Report, Pending | None]:
         preferences = _preferences(one)
         health, findings = diagnose(snapshot, preferences)
-        may_act = health.verdict != "unknown" and not snapshot.paused_by  # else the wish waits, and is not spent
-        wish = standing_wish(one.ledger, snapshot) if may_act else None
-        proposal = wish.proposal if wish else propose(snapshot, health, findings, preferences)
-        consent = wish.consent if wish else "none"
-        decision = None
-        if proposal is not None:
-            decision = judge(proposal, snapshot, health, findings, preferences, self.site, consent=consent)
-        proposed = waiting(one.ledger, snapshot.attempt) is not None
-        asked = question(snapshot, health, findings, preferences) if proposal is None and not proposed else None
-        pending = None
-        if asked is not None and not is_answered(one.ledger, asked):
-            pending = Pending(one, snapshot, health, findings, preferences, asked)
+        thought = think(snapshot, health, findings, preferences, self.site, one.ledger)
+        decision, wish, pending = thought.decision, thought.wish, None
+        if thought.asked is not None:
+            pending = Pending(one, snapshot, health, findings, preferences, thought.asked)
         report = Report(
             one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded,
             question=pending.question.why if pending else "",
-            code=_code(snapshot, health, findings, decision, waits=proposed or pending is not None),
+            code=_code(snapshot, health, findings, decision, waits=thought.proposed or pending is not None),
         )  # fmt: skip
         if self.dry_run:
             return report, None
