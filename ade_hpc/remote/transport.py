@@ -85,7 +85,7 @@ def command_line(argv: Sequence[str]) -> str:
     Raises UsageError for what no command line can hold (NUL) or UTF-8 can't say.
     """
     line = shlex.join(argv)
-    if not argv or "\0" in line:
+    if "\0" in line:
         raise UsageError("a NUL character can't be part of a remote command line")
     try:
         line.encode()
