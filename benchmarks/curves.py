@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well the detectors judge the labelled laboratory, beside SageMaker Debugger's and AutoTrainer's default rules.
 
-Macro-F1 over the ten kinds, interventions on runs that need none (at the end, and at any prefix), and how many steps
-after the fault a run is called failing. The last line is ``{"macro_f1", "false_end", "false_prefix", "unharmed",
-"missed", "harmed", "delay_steps", "sagemaker": {...}, "autotrainer": {...}}`` for the test split.
+Macro-F1 over the kinds of a split, interventions on runs that need none (at the end, and at any prefix), and how many
+steps after the fault a run is called failing. The last line is ``{"macro_f1", "false_interventions",
+"false_interventions_at_any_prefix", "unharmed", "missed", "harmed", "delays", "sagemaker_f1", "sagemaker_false",
+"autotrainer_f1", "autotrainer_false"}`` for the last split; delays are medians in steps, by kind.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from benchmarks.curves_rules import Rules, autotrainer, sagemaker
 from benchmarks.curves_score import KINDS, Answer, Score, add, summary
 from benchmarks.measuring import table
 from curves_lab.__main__ import build, default_folder
-from curves_lab.recipe import UNHARMED, reaches
+from curves_lab.recipe import UNHARMED, Split, reaches
 from curves_lab.record import read
 
 # SageMaker's LossNotDecreasing and Overtraining, and AutoTrainer's slow convergence, are less specific than our kinds:
@@ -110,21 +111,23 @@ def show(split: str, scores: dict[str, Score], left_out: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Train what is missing, judge both splits, print both, end with the test split as JSON."""
+    """Train what is missing, judge and print split after split, end with the last as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=default_folder(), help="the laboratory (default: %(default)s)")
-    parser.add_argument("--split", choices=["tune", "test"], help="only this one")
+    parser.add_argument("--split", choices=get_args(Split), help="only this one")
     parser.add_argument("--prefixes", type=int, default=150, help="at most so many per run (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one seed of each recipe")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     runs = build(args.folder, args.quick)
     scores: dict[str, Score] = {}
-    for split in [args.split] if args.split else ["tune", "test"]:
+    for split in [args.split] if args.split else dict.fromkeys(str(run["split"]) for run in runs):
         scores, left_out = judge([run for run in runs if run["split"] == split], args.folder, args.prefixes)
         show(split, scores, left_out)
-    peers = {name: summary(score) for name, score in scores.items() if name != "ours"}
-    print(json.dumps(summary(scores["ours"]) | peers))
+    peers = {name: score for name, score in scores.items() if name != "ours"}
+    figures = {f"{name}_f1": round(score.macro_f1, 3) for name, score in peers.items()}
+    figures |= {f"{name}_false": score.false_end for name, score in peers.items()}
+    print(json.dumps(summary(scores["ours"]) | {"delays": scores["ours"].median_delays} | figures))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Score:
     def row(self, kind: str) -> list[object]:
         """Runs of this kind, precision, recall, F1, median delay."""
         right, wrong, missed = self.right[kind], self.wrong[kind], self.missed[kind]
-        late = f"{np.median(self.delays[kind]):.0f}" if kind in self.delays else ""
+        late = self.median_delays.get(kind, "")
         rates = (right / max(right + wrong, 1), right / max(right + missed, 1), self.f1(kind))
         return [right + missed, *(f"{rate:.2f}" for rate in rates), late]
 
@@ -61,13 +61,14 @@ class Score:
 
     @property
     def macro_f1(self) -> float:
-        return float(np.mean([self.f1(kind) for kind in KINDS]))
+        """The mean over the kinds that some run has, or that were named of one."""
+        met = [kind for kind in KINDS if self.right[kind] + self.wrong[kind] + self.missed[kind]]
+        return float(np.mean([self.f1(kind) for kind in met])) if met else 0.0
 
     @property
-    def delay(self) -> float:
-        """Median over the runs that were called failing, in training steps after the fault."""
-        every = [delay for delays in self.delays.values() for delay in delays]
-        return float(np.median(every)) if every else float("nan")
+    def median_delays(self) -> dict[str, int]:
+        """Over the runs of a kind that were called failing, in training steps after the fault."""
+        return {kind: round(float(np.median(self.delays[kind]))) for kind in KINDS if kind in self.delays}
 
 
 def add(score: Score, run: dict[str, Any], seen: Sequence[tuple[int, Answer]]) -> None:
@@ -98,10 +99,9 @@ def add(score: Score, run: dict[str, Any], seen: Sequence[tuple[int, Answer]]) -
 def summary(score: Score) -> dict[str, Any]:
     return {
         "macro_f1": round(score.macro_f1, 3),
-        "false_end": score.false_end,
-        "false_prefix": len(score.false_prefix),
+        "false_interventions": score.false_end,
+        "false_interventions_at_any_prefix": len(score.false_prefix),
         "unharmed": score.unharmed,
         "missed": len(score.silent),
         "harmed": score.harmed,
-        "delay_steps": round(score.delay),
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from curves_lab import data, heldout, log, nets, policy, supervised, tuning
+from curves_lab import data, log, nets, policy, supervised, tuning, validation
 from curves_lab.recipe import Recipe
 
 
@@ -29,7 +29,7 @@ def build(folder: Path, quick: bool = False, only: str = "") -> list[dict[str, o
     """Train every recipe (one seed of each where ``quick``) that ``folder`` does not hold; the manifest's rows."""
     torch.set_num_threads(1)
     rows = []
-    for recipe in (*tuning.BOOK.recipes.values(), *heldout.BOOK.recipes.values()):
+    for recipe in (*tuning.BOOK.recipes.values(), *validation.BOOK.recipes.values()):
         for seed in range(1 if quick else recipe.seeds) if only in recipe.name else ():
             where = folder / recipe.split / f"{recipe.name}-{seed}-{_version(recipe)}"
             if not where.exists():

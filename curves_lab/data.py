@@ -92,8 +92,7 @@ def tokens(rng: np.random.Generator, n: int = 2000, length: int = 12, vocabulary
     x = rng.integers(0, vocabulary, (n, length))
     x[:, 0] = rng.integers(1, min(vocabulary, length), n)
     y = x[np.arange(n), x[:, 0]]
-    data = _split(x, y, vocabulary, rng)
-    return replace(data, x=data.x.long(), x_val=data.x_val.long())
+    return _whole_numbers(_split(x, y, vocabulary, rng))
 
 
 def long_lag(rng: np.random.Generator, n: int = 800, length: int = 60) -> Data:
@@ -102,3 +101,65 @@ def long_lag(rng: np.random.Generator, n: int = 800, length: int = 60) -> Data:
     y = rng.integers(0, 2, n)
     x[:, 0, 0] = 2 * y - 1
     return _split(x, y, 2, rng)
+
+
+# --- test split ---------------------------------------------------------------------------------------------------
+
+
+def documents(rng: np.random.Generator, n: int = 1500, words: int = 120, length: int = 14) -> Data:
+    """Bags of words about one of six topics, each with its favourite words; most words are anybody's."""
+    y = rng.integers(0, 6, n)
+    common = rng.integers(0, words, (n, length))
+    own = 12 * y[:, None] + rng.integers(0, 12, (n, length))
+    x = np.where(rng.random((n, length)) < 0.25, own, common)
+    return _whole_numbers(_split(x, y, 6, rng))
+
+
+def text(rng: np.random.Generator, n: int = 900, length: int = 16, letters: int = 10) -> Data:
+    """Next-letter prediction of a second-order Markov source: the target of each place is the letter after it."""
+    source = rng.dirichlet(np.full(letters, 0.15), (letters, letters)).cumsum(axis=2)
+    x = rng.integers(0, letters, (n, length + 1))
+    for t in range(2, length + 1):
+        x[:, t] = (rng.random((n, 1)) > source[x[:, t - 2], x[:, t - 1]]).sum(axis=1).clip(0, letters - 1)
+    return _whole_numbers(_split(x[:, :-1], x[:, 1:], letters, rng))
+
+
+def ratings(rng: np.random.Generator, n: int = 4000, users: int = 80, items: int = 60, noise: float = 0.3) -> Data:
+    """(user, item) pairs and a rating of rank three."""
+    x = np.stack([rng.integers(0, users, n), rng.integers(0, items, n)], axis=1)
+    likes = rng.standard_normal((users, 3)) @ rng.standard_normal((3, items)) / np.sqrt(3)
+    return _whole_numbers(_split(x, likes[x[:, 0], x[:, 1]] + noise * rng.standard_normal(n), 0, rng))
+
+
+def clouds(rng: np.random.Generator, n: int = 1200, points: int = 12) -> Data:
+    """Sets of points in the plane from a ring, a cross, a blob or a bar, turned and scaled at random."""
+    y = rng.integers(0, 4, n)
+    angle, along = rng.uniform(0, 2 * np.pi, (n, points)), rng.uniform(-1, 1, (n, points))
+    side = rng.random((n, points)) < 0.5
+    shape = np.stack(
+        [
+            np.stack([np.cos(angle), np.sin(angle)], axis=2),
+            np.stack([np.where(side, along, 0), np.where(side, 0, along)], axis=2),
+            0.5 * rng.standard_normal((n, points, 2)),
+            np.stack([along, 0 * along], axis=2),
+        ]
+    )[y, np.arange(n)]
+    turn = rng.uniform(0, np.pi, n)
+    spin = np.stack([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], axis=1).reshape(n, 2, 2)
+    return _split(shape @ spin + 0.1 * rng.standard_normal((n, points, 2)), y, 4, rng)
+
+
+def rare_class(rng: np.random.Generator, n: int = 2000) -> Data:
+    """Nine in ten belong to one class: always saying so is right nine times in ten."""
+    x = rng.standard_normal((n, 6))
+    return _split(x, (x[:, 0] * x[:, 1] + 0.5 * x[:, 2] > 1.15).astype(int), 2, rng)
+
+
+def ripple(rng: np.random.Generator, n: int = 900) -> Data:
+    """A line that ripples, quickly on the right."""
+    x = rng.uniform(-1, 1, (n, 1))
+    return _split(x, np.sin(3 * np.pi * x * (1 + x)) + 0.05 * rng.standard_normal((n, 1)), 0, rng)
+
+
+def _whole_numbers(data: Data) -> Data:
+    return replace(data, x=data.x.long(), x_val=data.x_val.long())

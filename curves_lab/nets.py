@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The architectures: the first half serves the tuning split, the second half the test split."""
+"""The architectures, by split: no split shares one with another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Recurrent(nn.Module):
         return self.head(self.core(x)[0][:, -1])
 
 
-# --- test split ---------------------------------------------------------------------------------------------------
+# --- validation split ---------------------------------------------------------------------------------------------
 
 
 class Residual(nn.Module):
@@ -97,3 +97,68 @@ class Autoencoder(nn.Module):
         code = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
         kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1).mean()
         return ((self.decode(code) - x) ** 2).sum(1).mean(), kl
+
+
+# --- test split ---------------------------------------------------------------------------------------------------
+
+
+class Bag(nn.Module):
+    """A classifier of bags of words: the mean of their embeddings, and one hidden layer."""
+
+    def __init__(self, words: int = 120, classes: int = 6, width: int = 24) -> None:
+        super().__init__()
+        self.words = nn.EmbeddingBag(words, width, mode="mean")
+        self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.words(x))
+
+
+class Language(nn.Module):
+    """An LSTM that predicts the next letter at every place; its answer is (batch, letters, time)."""
+
+    def __init__(self, letters: int = 10, width: int = 32, drop: float = 0.0) -> None:
+        super().__init__()
+        self.letter = nn.Embedding(letters, width)
+        self.core = nn.LSTM(width, width, batch_first=True)
+        self.head = nn.Sequential(nn.Dropout(drop), nn.Linear(width, letters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.core(self.letter(x))[0]).transpose(1, 2)
+
+
+class Factors(nn.Module):
+    """Matrix factorisation: the inner product of a user's and an item's vector."""
+
+    def __init__(self, users: int = 80, items: int = 60, rank: int = 8, spread: float = 0.3) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(users, rank), nn.Embedding(items, rank)
+        for table in (self.user, self.item):
+            nn.init.normal_(table.weight, std=spread)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.user(x[:, 0]) * self.item(x[:, 1])).sum(1)
+
+
+class Cloud(nn.Module):
+    """A net over sets: every point by itself, the maximum over all, then a classifier."""
+
+    def __init__(self, classes: int = 4, width: int = 40) -> None:
+        super().__init__()
+        self.each = nn.Sequential(nn.Linear(2, width), nn.LeakyReLU(0.1), nn.Linear(width, width), nn.LeakyReLU(0.1))
+        self.all = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.1), nn.Linear(width, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.all(self.each(x).amax(dim=1))
+
+
+class Waves(nn.Module):
+    """A regression by sines of learned frequencies."""
+
+    def __init__(self, width: int = 64, frequency: float = 6.0) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(1, width), nn.Linear(width, width), nn.Linear(width, 1)
+        self.frequency = frequency
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.sin(self.second(torch.sin(self.frequency * self.first(x)))))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reinforcement learning small enough for seconds: three environments, an actor-critic and a Q-learner.
+"""Reinforcement learning small enough for seconds: five environments, an actor-critic and a Q-learner.
 
 Returns are not normalised, so a healthy critic's loss rises with the returns that it predicts.
 """
@@ -100,6 +100,51 @@ class Corridor:
         done = won | (self.age >= 3 * self.size)
         self.place[done], self.age[done] = 0, 0
         return won.astype(float), done
+
+
+class Catch:
+    """A ball falls through a 5 x 7 grid; a paddle at the bottom has to be under it: +1 or -1 per episode."""
+
+    size, actions = 3, 3
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self.n, self.rng = n, rng
+        self.ball, self.height = rng.integers(0, 5, n), rng.integers(1, 7, n)
+        self.paddle = np.full(n, 2)
+
+    def observe(self) -> Floats:
+        return np.stack([self.ball / 2 - 1, self.paddle / 2 - 1, self.height / 3 - 1], axis=1)
+
+    def act(self, actions: np.ndarray) -> tuple[Floats, np.ndarray]:
+        self.paddle = np.clip(self.paddle + actions - 1, 0, 4)
+        self.height = self.height - 1
+        done = self.height <= 0
+        reward = np.where(done, np.where(self.paddle == self.ball, 1.0, -1.0), 0.0)
+        self.ball[done], self.height[done] = self.rng.integers(0, 5, int(done.sum())), 6
+        return reward, done
+
+
+class Cliff:
+    """Walk along a cliff to the goal: -1 a step, -30 and back to the start for a fall, 60 steps at most."""
+
+    size, actions = 2, 4
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self.n, self.rng = n, rng
+        self.x, self.y, self.age = np.zeros(n, int), np.zeros(n, int), rng.integers(0, 60, n)
+
+    def observe(self) -> Floats:
+        return np.stack([self.x / 3 - 1, self.y - 1], axis=1).astype(float)
+
+    def act(self, actions: np.ndarray) -> tuple[Floats, np.ndarray]:
+        self.x = np.clip(self.x + (actions == 0) - (actions == 1), 0, 6)
+        self.y = np.clip(self.y + (actions == 2) - (actions == 3), 0, 2)
+        self.age += 1
+        fell = (self.y == 0) & (self.x > 0) & (self.x < 6)
+        home = (self.y == 0) & (self.x == 6)
+        done = home | (self.age >= 60)
+        self.x[fell | done], self.y[fell | done], self.age[done] = 0, 0, 0
+        return np.where(fell, -30.0, -1.0) + 20.0 * home, done
 
 
 @dataclass

@@ -15,7 +15,7 @@ import numpy as np
 
 from curves_lab.log import Log
 
-Split = Literal["tune", "test"]
+Split = Literal["tuning", "validation", "test"]
 Train = Callable[[Log, np.random.Generator], None]
 UNHARMED = ("healthy", "spike", "stalled")  # labels of runs that still reach their goal
 
@@ -41,7 +41,7 @@ class Recipe:
     target: float | None = None
     since: int = 0
     allowed: frozenset[str] = frozenset()
-    seeds: int = 3
+    seeds: int = 2
 
     def as_labelled(self, values: Sequence[float]) -> bool:
         """Does the objective's curve end where the label says?"""
@@ -71,7 +71,7 @@ class Book:
         target: float | None = None,
         since: int = 0,
         allowed: str = "",
-        seeds: int = 3,
+        seeds: int = 2,
     ) -> Callable[[Train], Train]:
         """Enter the decorated function under its own name; ``objective`` is ``TAG:min`` or ``TAG:max``."""
         tag, _, word = objective.rpartition(":")

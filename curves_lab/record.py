@@ -20,7 +20,7 @@ from ade_hpc.metrics.series import Curves, Series
 from curves_lab.__main__ import build, default_folder
 
 KEPT = ("loss", "score", "return", "rate")
-MOST_POINTS = 2000  # of one run: longer ones are left to the laboratory itself
+MOST_POINTS = 1000  # of one run: longer ones are left to the laboratory itself
 
 
 def read(folder: Path) -> Curves:

@@ -32,7 +32,8 @@ class Plan:
     """How to train.
 
     schedule: factor on the learning rate at a step. before: sees and may replace (step, fit, batch). after: sees the
-    step's state. log_every, eval_every: in steps. loss: overrides cross entropy or squared error.
+    step's state. log_every, eval_every: in steps. epoch_means: log the mean training loss at each evaluation instead.
+    smoothing: of the labels.
     """
 
     steps: int = 600
@@ -46,6 +47,7 @@ class Plan:
     log_every: int = 2
     eval_every: int = 20
     names: Names = field(default_factory=Names)
+    epoch_means: bool = False
     smoothing: float = 0.0
     before: Callable[[int, Fit, Batch], Batch] = lambda step, fit, batch: batch
     after: Callable[[int, Fit, Log], None] = lambda step, fit, log: None
@@ -61,6 +63,7 @@ class Fit:
         self.optimizer = _optimizer(plan, model)
         self.step = 0
         self.lr_factor = 1.0
+        self._losses: list[float] = []
         self._dead = _watch_relus(model)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -93,8 +96,10 @@ class Fit:
         before = _flat(self.model) if logs else None
         self.optimizer.step()
         self.log.tick()
+        self._losses.append(float(loss.detach()))
         if logs and before is not None:
-            self.log.scalar(names.train_loss, float(loss.detach()), self._label())
+            if not plan.epoch_means:
+                self.log.scalar(names.train_loss, self._losses[-1], self.step)
             self.log.scalar("grad_norm", norm, self.step)
             self.log.scalar("lr", lr, self.step)
             self.log.scalar(
@@ -105,14 +110,14 @@ class Fit:
         plan.after(self.step, self, self.log)
         self.step += 1
 
-    def _label(self) -> int:
-        return self.step
-
     @torch.no_grad()
     def _evaluate(self) -> None:
         names, data = self.plan.names, self.data
         self.model.eval()
         step = self.step // self.plan.eval_every if names.by_epoch else self.step
+        if self.plan.epoch_means and self._losses:
+            self.log.scalar(names.train_loss, float(np.mean(self._losses)), step)
+        self._losses.clear()
         self.log.scalar(names.val_loss, float(self.loss(data.x_val, data.y_val)), step)
         if data.classes and names.val_score:
             self.log.scalar(names.val_score, self.score(data.x_val, data.y_val), step)
@@ -128,6 +133,8 @@ class Fit:
 def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     if plan.optimizer == "adam":
         return torch.optim.AdamW(model.parameters(), plan.lr, weight_decay=plan.weight_decay)
+    if plan.optimizer == "rmsprop":
+        return torch.optim.RMSprop(model.parameters(), plan.lr, weight_decay=plan.weight_decay)
     return torch.optim.SGD(model.parameters(), plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
 
 

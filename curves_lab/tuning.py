@@ -17,7 +17,7 @@ from curves_lab.log import Log
 from curves_lab.recipe import Book
 from curves_lab.supervised import Batch, Fit, Names, Plan
 
-BOOK = Book("tune")
+BOOK = Book("tuning")
 Rng = np.random.Generator
 ACC = "accuracy/val:max"
 
@@ -135,7 +135,7 @@ def mlp_regression(log: Log, rng: Rng) -> None:
     Fit(log, nets.mlp(2, 1, act=nn.Tanh), data.sines(rng), plan, rng).run()
 
 
-@BOOK.add("healthy", "charts/episodic_return:max", 110, seeds=4, allowed="diverging")
+@BOOK.add("healthy", "charts/episodic_return:max", 110, allowed="diverging")
 def cartpole(log: Log, rng: Rng) -> None:
     policy.actor_critic(log, policy.CartPole(16, rng), policy.Course(lr=5e-3, updates=350), rng)
 
@@ -200,7 +200,7 @@ def cnn_dies_in_mid_run(log: Log, rng: Rng) -> None:
     Fit(log, nets.cnn(), data.digits(rng, image=True), plan, rng).run()
 
 
-@BOOK.add("collapse", "charts/episodic_return:max", 100, seeds=4, allowed="diverging", since=51200)
+@BOOK.add("collapse", "charts/episodic_return:max", 100, allowed="diverging", since=51200)
 def cartpole_collapses(log: Log, rng: Rng) -> None:
     def change(update: int, course: policy.Course, net: nn.Module) -> None:
         if update >= 200:

@@ -38,8 +38,8 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("spike", detect_blowup.spike),
     Detector("stalled", detect_clock.stalled),
 )
-# Kinds that begin at a moment; the others are judged over a stretch of the run, and their onset is its beginning.
-SUDDEN = frozenset({"nan", "diverging", "overfitting", "collapse"})
+# Kinds that are judged over a stretch of the run: their onset is where that begins, not where something happened.
+GRADUAL = frozenset({"oscillating", "never-learns", "slow", "plateau"})
 
 
 def find(
@@ -47,14 +47,17 @@ def find(
 ) -> tuple[Finding, ...]:
     """Everything worth knowing about ``curves``: at most one intervention, then notes in the order of ``DETECTORS``.
 
-    objective: None guesses it from the tag names (see ``guess``).
+    One trouble is one intervention, and what it brought about is left out. objective: None guesses it from the tag
+    names (see ``guess``).
     """
     case = Case(curves, objective or guess(curves), thresholds or Thresholds())
     with np.errstate(all="ignore"):  # a loss of 1e300 may overflow on the way: then it is not judged
         found = [finding for detector in DETECTORS for finding in detector.judge(case)]
-    notes = [f for f in found if f.severity == "note"]
+    notes = tuple(f for f in found if f.severity == "note")
     cause = _cause([f for f in found if f.severity == "intervene"])
-    return tuple(notes) if cause is None else (cause, *(n for n in notes if _began(n) < _began(cause)))
+    if cause is None:
+        return notes
+    return (cause, *(n for n in notes if n.kind not in GRADUAL and _began(n) < _began(cause)))
 
 
 def _cause(interventions: Sequence[Finding]) -> Finding | None:
@@ -66,8 +69,8 @@ def _cause(interventions: Sequence[Finding]) -> Finding | None:
     if not interventions:
         return None
     cause = min((f for f in interventions if f.kind == interventions[0].kind), key=_began)
-    sudden = [_began(f) for f in interventions if f.kind in SUDDEN]
-    return replace(cause, onset=min([_began(cause), *sudden]))
+    dates = [_began(f) for f in interventions if f.kind not in GRADUAL]
+    return replace(cause, onset=min([_began(cause), *dates]))
 
 
 def _began(found: Finding) -> float:

@@ -182,7 +182,7 @@ def spike(case: Case) -> Iterator[Finding]:
     for series in (case.training_loss, case.validation_loss, case.target_series):
         direction = case.direction(series.tag) if series is not None else None
         curve = trace(series, direction) if direction else None
-        if curve is None or case.by_return or len(curve) < 20:
+        if curve is None or case.by_return or case.cyclic or len(curve) < 20:
             continue
         top = _spike(case, curve)
         if top is not None:

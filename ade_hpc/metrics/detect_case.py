@@ -167,6 +167,15 @@ class Case:
         """Is the objective measured on data of its own? A training loss has the noise of its batches."""
         return self.objective is not None and role(self.objective.tag).split in ("val", "test")
 
+    @cached_property
+    def cyclic(self) -> bool:
+        """Does the learning rate rise again after it fell? Then the schedule throws the curves back, by design."""
+        rate = self.witness("rate")
+        if rate is None:
+            return False
+        after_top = np.where(np.arange(len(rate)) >= int(np.argmax(rate.cost)), rate.cost, np.inf)
+        return bool((rate.cost > 2 * np.minimum.accumulate(after_top)).any())
+
     @property
     def by_epoch(self) -> bool:
         """Is the training loss logged as often as a held-out objective? Then each of its points is an epoch's mean."""
@@ -238,8 +247,8 @@ def finding(
     onset: float | None,
     **evidence: Scalar,
 ) -> Finding:
-    """A Finding on ``series`` between the indices ``first`` and ``last``; its evidence holds nothing but JSON's own."""
-    safe = {name: json_safe(value) for name, value in evidence.items()}
+    """A Finding on ``series`` between two indices; its evidence is strict JSON, numbers to six digits."""
+    safe = {name: _six_digits(json_safe(value)) for name, value in evidence.items()}
     return Finding(kind, series.tag, int(series.steps[first]), int(series.steps[last]), severity, onset, safe)
 
 
@@ -249,8 +258,11 @@ def json_safe(value: Scalar) -> Scalar:
         return value
     if isinstance(value, int | np.integer):
         return int(value)
-    number = float(value)
-    return float(f"{number:.6g}") if np.isfinite(number) else str(number)
+    return float(value) if np.isfinite(value) else str(float(value))
+
+
+def _six_digits(value: Scalar) -> Scalar:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 Judge: TypeAlias = Callable[[Case], Iterable[Finding]]

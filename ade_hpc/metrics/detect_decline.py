@@ -14,6 +14,8 @@ from ade_hpc.metrics.detect_case import Case, Trace, finding, trace
 from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, coming_back, detrended, last_good, trailing
 from ade_hpc.model import Finding
 
+RETURN_BINS = 100  # returns, often logged one by one, are judged by fewer and calmer medians
+
 
 def overfitting(case: Case) -> Iterator[Finding]:
     """The validation loss has risen well above its best while the training loss went on falling.
@@ -66,7 +68,7 @@ def _objective_hurt(case: Case, val: Trace) -> bool:
 
 def collapse(case: Case) -> Iterator[Finding]:
     """The objective had gained clearly, and has lost most of that for good, and the training loss with it."""
-    course = case.course
+    course = case.goal.condensed(RETURN_BINS) if case.goal is not None and case.by_return else case.course
     first = _lost_from(case, course) if course is not None else None
     if course is None or first is None or not _training_lost(case, float(course.times[first])):
         return
@@ -125,7 +127,7 @@ def oscillating(case: Case) -> Iterator[Finding]:
     Returns swing by nature, and so does a run under a cyclic learning rate: neither is judged.
     """
     course, limits = _unbatched(case), case.limits
-    if course is None or case.by_return or case.resumed or len(course) < limits.swing_points or _cyclic(case):
+    if course is None or case.by_return or case.resumed or len(course) < limits.swing_points or case.cyclic:
         return
     window = course.cost[-max(limits.swing_points, 2 * len(course) // 3) :]
     low, high = np.quantile(window, [0.1, 0.9])
@@ -187,15 +189,6 @@ def _others_swing(case: Case, time: float, bins: int) -> bool:
         if float(high - low) < _wide(case, loss, gain):
             return False
     return True
-
-
-def _cyclic(case: Case) -> bool:
-    """Does the learning rate rise again after it fell? Then the schedule makes the swings."""
-    rate = case.witness("rate")
-    if rate is None:
-        return False
-    fallen = np.minimum.accumulate(np.where(np.arange(len(rate)) >= int(np.argmax(rate.cost)), rate.cost, np.inf))
-    return bool((rate.cost > 2 * fallen).any())
 
 
 def _turns(values: Array) -> int:

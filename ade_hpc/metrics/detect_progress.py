@@ -28,18 +28,21 @@ def never_learns(case: Case) -> Iterator[Finding]:
     if course is None or goal is None or not _ample(case, course) or _creeping(case) is not None:
         return
     low_score = case.held_out and goal.sign < 0 and -course.best < 0.5 * course.range
-    judged = [goal] if case.by_return or (low_score and _flat(case, goal)) else [goal, *case.losses]
+    at_bottom = low_score and _flat(case, goal) and _gain(goal) < case.limits.learn_gain * goal.scale
+    judged = [goal] if case.by_return or at_bottom else [goal, *case.losses]
     still = not any(_moved(case, curve) for curve in judged) and any(_flat(case, curve) for curve in judged)
     settled = not case.by_return and all(_settled(case, curve) for curve in judged)
-    if not still and not settled:
+    if not (still or settled) or _score_is_high(case):
         return
-    surely = still if not case.by_return else course.points >= case.limits.learn_return_surely
+    surely = still or not _score_moved(case)
+    if case.by_return:
+        surely = course.points >= case.limits.learn_return_surely
     yield finding(
         "never-learns",
         course,
         0,
         len(course) - 1,
-        "intervene" if surely or _scores_low(case) else "note",
+        "intervene" if surely else "note",
         float(course.times[0]),
         start=course.value(course.start),
         best=course.value(course.best),
@@ -77,14 +80,15 @@ def plateau(case: Case) -> Iterator[Finding]:
     """
     target = case.objective.target if case.objective else None
     course, limits = case.course if target is not None else _score(case), case.limits
-    if course is None or len(course) < limits.flat_points or course.gain <= limits.gain_wanders * course.wander:
+    if course is None or len(course) < limits.flat_points or course.gain <= limits.level_wanders * course.wander:
         return
+    half, part = len(course) // 2, max(5, len(course) // 6)
+    won = float(np.median(course.cost[half : half + part]) - np.median(course.cost[-part:]))
+    error = 2.5 * course.noise * float(np.sqrt(2 / part))
     short = course.end - course.sign * (target if target is not None else limits.flat_score * course.range)
-    half = len(course) // 2
-    won = float(np.median(course.cost[half : half + 5])) - course.end
     declined = course.end - course.best > limits.flat_fall * course.gain
-    climbing = won > limits.flat_share * course.gain + 2 * course.noise
-    in_reach = (won + 2 * course.noise) * limits.flat_reach > short
+    climbing = won - error > limits.flat_share * course.gain
+    in_reach = (won + error) * limits.flat_reach > short
     if declined or climbing or in_reach or short <= limits.flat_gain * course.gain:
         return
     above = np.flatnonzero(course.smooth[:half] > course.best + 2 * limits.flat_gain * course.gain)
@@ -161,7 +165,7 @@ def _flat(case: Case, curve: Trace) -> bool:
     """Is it shown, in spite of the noise, that the curve has not gained even that?"""
     if case.by_return:
         return True  # what has not moved: returns have no scale of their own
-    if len(curve) < case.limits.learn_points:
+    if len(curve) < (case.limits.learn_points if curve is case.goal else case.limits.learn_epochs):
         return False
     fifth = len(curve) // 5
     fall = float(np.median(curve.cost[:fifth]) - np.median(curve.cost[-fifth:]))
@@ -188,10 +192,16 @@ def _settled(case: Case, curve: Trace) -> bool:
     return fall + 2.5 * noise(later) * float(np.sqrt(2 / part)) < limits.learn_settled * curve.scale
 
 
-def _scores_low(case: Case) -> bool:
-    """Is there a held-out score, and has it won little too?"""
+def _score_moved(case: Case) -> bool:
+    """Has a held-out score moved, for all that is known?"""
     score = case.held_out_score
-    return score is not None and not _moved(case, score)
+    return score is None or _moved(case, score)
+
+
+def _score_is_high(case: Case) -> bool:
+    """Is there a held-out score that is good from the start? Then the run is a fine-tuning, with little left to win."""
+    score = case.held_out_score
+    return score is not None and -score.end > case.limits.learn_high * score.range
 
 
 def _gain(curve: Trace) -> float:

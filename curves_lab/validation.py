@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test split: residual MLPs, 1-d convolutions, GRUs, transformers; PPO and Q-learning on other environments.
+"""The validation split: residual MLPs, 1-d convolutions, GRUs, transformers; PPO and Q-learning.
 
-No threshold may be chosen by looking at what the detectors make of these runs.
+It was the first test split. The detectors, tuned on the other runs alone, named 68 per cent of it rightly (macro-F1),
+with no false intervention; then it was used to find out why, and so serves for tuning too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from curves_lab.log import Log
 from curves_lab.recipe import Book
 from curves_lab.supervised import Batch, Fit, Names, Plan
 
-BOOK = Book("test")
+BOOK = Book("validation")
 Rng = np.random.Generator
 LIGHTNING = Names("train_loss", "val_loss", "val_acc", "train_acc")
 KERAS = Names("train:epoch_loss", "validation:epoch_loss", "validation:epoch_accuracy", "train:epoch_accuracy")
@@ -72,7 +73,7 @@ def gru_waves(log: Log, rng: Rng) -> None:
     Fit(log, nets.Recurrent("gru", 1, 5), sequences(rng), plan, rng).run()
 
 
-@BOOK.add("healthy", "loss/val:min", 0.3, seeds=2)
+@BOOK.add("healthy", "loss/val:min", 0.3)
 def transformer_warm_up(log: Log, rng: Rng) -> None:
     plan = Plan(lr=3e-3, optimizer="adam", steps=1200, batch=48, eval_every=30, schedule=lambda s: min(1, s / 200))
     fit_transformer(log, rng, plan, pre=False).run()
@@ -97,7 +98,7 @@ def conv_label_smoothing(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, Plan(lr=0.05, momentum=0.8, smoothing=0.2, steps=500)).run()
 
 
-@BOOK.add("healthy", "accuracy/val:max", 0.85, seeds=2)
+@BOOK.add("healthy", "accuracy/val:max", 0.85)
 def transformer_resumed_twice(log: Log, rng: Rng) -> None:
     plan = Plan(lr=2e-3, optimizer="adam", steps=1200, batch=48, eval_every=30)
     fit = fit_transformer(log, rng, plan)
@@ -157,7 +158,7 @@ def conv_confident(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, Plan(lr=2e-3, optimizer="adam", steps=700), d).run()
 
 
-@BOOK.add("healthy", "train/episode_return:max", -24, seeds=4, allowed="diverging")
+@BOOK.add("healthy", "train/episode_return:max", -24, allowed="diverging")
 def point_mass_ppo(log: Log, rng: Rng) -> None:
     course = policy.Course(updates=220, clip=0.2, epochs=4, lr=1e-3, return_tag="train/episode_return")
     policy.actor_critic(log, policy.PointMass(16, rng), course, rng)
@@ -196,7 +197,7 @@ def relu_recurrent_explodes(log: Log, rng: Rng) -> None:
     Fit(log, net, d, Plan(lr=1.0, momentum=0.9, steps=400), rng).run()
 
 
-@BOOK.add("nan", "val_acc:max", 0.6, since=700, seeds=2)
+@BOOK.add("nan", "val_acc:max", 0.6, since=700)
 def transformer_half_overflows(log: Log, rng: Rng) -> None:
     """Activations leave the range of half precision in mid-run; nothing scales the loss."""
 
@@ -217,7 +218,7 @@ def gru_rate_too_high(log: Log, rng: Rng) -> None:
     Fit(log, nets.Recurrent("gru", 1, 5), sequences(rng), Plan(lr=3.0, momentum=0.9, steps=400, names=names), rng).run()
 
 
-@BOOK.add("diverging", "val_acc:max", 0.6, allowed="collapse", since=350)
+@BOOK.add("nan", "val_acc:max", 0.6, allowed="diverging collapse", since=350)
 def residual_schedule_in_wrong_units(log: Log, rng: Rng) -> None:
     plan = Plan(
         lr=0.02, momentum=0.9, steps=700, names=LIGHTNING, schedule=lambda s: 1.0 if s < 350 else 1.06 ** (s - 350)
@@ -225,7 +226,7 @@ def residual_schedule_in_wrong_units(log: Log, rng: Rng) -> None:
     fit_residual(log, rng, plan).run(600)
 
 
-@BOOK.add("diverging", "loss/val:min", 1.9, since=200, seeds=2)
+@BOOK.add("nan", "loss/val:min", 1.9, since=200, allowed="diverging")
 def transformer_rate_creeps_up(log: Log, rng: Rng) -> None:
     plan = Plan(lr=0.05, momentum=0.9, clip=1.0, steps=460, schedule=lambda s: 1.03 ** max(0, s - 200))
     fit_transformer(log, rng, plan).run()
@@ -243,7 +244,7 @@ def conv_pipeline_breaks(log: Log, rng: Rng) -> None:
     fit_conv(log, rng, Plan(lr=0.1, momentum=0.9, steps=800, before=before)).run()
 
 
-@BOOK.add("collapse", "train/episode_return:max", -25, seeds=4, allowed="diverging", since=35840)
+@BOOK.add("collapse", "train/episode_return:max", -25, allowed="diverging", since=35840)
 def point_mass_ppo_collapses(log: Log, rng: Rng) -> None:
     def change(update: int, course: policy.Course, net: nn.Module) -> None:
         if update >= 140:
@@ -263,7 +264,7 @@ def point_mass_dqn_forgets(log: Log, rng: Rng) -> None:
     policy.q_learning(log, policy.PointMass(8, rng), course, rng)
 
 
-@BOOK.add("never-learns", "loss/val:min", 1.0, seeds=2)
+@BOOK.add("never-learns", "loss/val:min", 1.0)
 def transformer_no_warm_up(log: Log, rng: Rng) -> None:
     fit_transformer(log, rng, Plan(lr=0.03, optimizer="adam", steps=600), pre=False).run()
 
@@ -276,7 +277,7 @@ def residual_graph_detached(log: Log, rng: Rng) -> None:
     fit.run()
 
 
-@BOOK.add("never-learns", "loss/val:min", 1.8, seeds=2)
+@BOOK.add("never-learns", "loss/val:min", 1.8)
 def transformer_labels_shuffled(log: Log, rng: Rng) -> None:
     def before(step: int, fit: Fit, batch: Batch) -> Batch:
         return batch[0], batch[1][torch.from_numpy(fit.rng.permutation(len(batch[1])))]
@@ -303,13 +304,13 @@ def residual_bottleneck(log: Log, rng: Rng) -> None:
     Fit(log, model, data.spirals(rng), Plan(lr=0.03, optimizer="adam", steps=1200), rng).run()
 
 
-@BOOK.add("plateau", "val_loss:min", 0.5, target=0.5)
+@BOOK.add("never-learns", "val_loss:min", 0.5, target=0.5)
 def conv_weight_decay_too_strong(log: Log, rng: Rng) -> None:
     plan = Plan(lr=0.05, weight_decay=0.15, steps=800, momentum=0.5, names=LIGHTNING)
     fit_conv(log, rng, plan, norm=False).run()
 
 
-@BOOK.add("plateau", "accuracy/val:max", 0.9, target=0.9, seeds=2)
+@BOOK.add("plateau", "accuracy/val:max", 0.9, target=0.9)
 def transformer_rate_halved_too_often(log: Log, rng: Rng) -> None:
     plan = Plan(lr=2e-3, optimizer="adam", steps=1000, batch=48, schedule=lambda s: 0.5 ** (s / 25))
     fit_transformer(log, rng, plan).run()
@@ -327,7 +328,7 @@ def residual_wrong_labels(log: Log, rng: Rng) -> None:
     fit_residual(log, rng, Plan(lr=3e-3, optimizer="adam", steps=900, names=KERAS), d).run()
 
 
-@BOOK.add("overfitting", "loss/val:min", 1.0, seeds=2)
+@BOOK.add("overfitting", "loss/val:min", 1.0)
 def transformer_few_sequences(log: Log, rng: Rng) -> None:
     fit_transformer(log, rng, Plan(lr=2e-3, optimizer="adam", steps=500), data.tokens(rng).few(120)).run()
 
