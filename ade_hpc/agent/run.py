@@ -46,7 +46,6 @@ def ask(
         return Judgement("failed", str(reason))
     outcome: Literal["answered", "failed", "spent"] = "answered"
     try:
-        desk.draw()
         text = _converse(desk, model_name, model, caller, allowance)
     except BudgetSpent as reason:
         outcome, text = "spent", str(reason)

@@ -39,8 +39,8 @@ class Judgement:
     """What came of a question.
 
     outcome: failed and spent are "no judgement this time", and ``text`` says why. decisions: every proposal with
-    the guard's answer, in order; at most one of them was not refused. notes: for memory.md. picture: what the model
-    could see.
+    the guard's answer, in order; at most one of them was not refused. notes: for memory.md. picture: what was drawn
+    for the model, None where it never looked.
     """
 
     outcome: Literal["answered", "failed", "spent"]

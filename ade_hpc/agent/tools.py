@@ -94,6 +94,7 @@ class Desk:
         return f"{prose[:PROSE_LIMIT]}\n\n{bounds(self.situation)}"
 
     def check_tensorboard(self, tags: list[str]) -> str:
+        self.draw()
         chosen = [tag for tag in tags if tag] or relevant_tags(self.situation)
         return f"{self.fence(digest(self.situation, chosen))}\nThe picture is drawn; analyze_metric looks at it."
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hostile or confused model may say: tool calls that hypothesis makes up, biased towards what could hurt."""
+"""What a hostile or confused model may say, biased towards what could hurt; and what may be left of a config then."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import math
 import os
 from typing import Any
 
+import yaml
 from hypothesis import strategies as st
 
 # More for a night: ADE_HOSTILE_EXAMPLES=10000
-EXAMPLES = int(os.environ.get("ADE_HOSTILE_EXAMPLES", "150"))
+TOOLS_EXAMPLES = int(os.environ.get("ADE_HOSTILE_EXAMPLES", "150"))
+LOOP_EXAMPLES = int(os.environ.get("ADE_HOSTILE_EXAMPLES", "10"))  # each is a whole tick, with git
 
 TOOLS = (
     "read_preferences", "check_tensorboard", "analyze_metric", "check_job_health", "restart_job", "modify_config",
@@ -72,3 +74,18 @@ sequences = st.lists(st.one_of(calls, calls, st.tuples(st.just("modify_config"),
 def written(arguments: dict[str, Any]) -> str:
     """As the model would write it; Python's JSON knows NaN, Infinity and 1e999, and so do servers."""
     return json.dumps(arguments).replace("1e+308", "1e999")
+
+
+def check_config(before: str, after: str, *, lr: float, factor: float) -> None:
+    """At most one line differs; it is one of the two that may, and its value is within the person's bounds."""
+    old, new = before.splitlines(), after.splitlines()
+    assert len(old) == len(new)
+    changed = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
+    assert len(changed) <= 1
+    config, start = yaml.safe_load(after), yaml.safe_load(before)
+    value = config["optimizer"]["lr"]
+    assert isinstance(value, float)
+    assert max(1e-4, lr / factor * 0.999) <= value <= min(1.0, lr * factor * 1.001)
+    assert config["optimizer"].get("clip") in (None, 0.5, 1.0, 5.0)
+    rest = {key: item for key, item in config.items() if key != "optimizer"}
+    assert rest == {key: item for key, item in start.items() if key != "optimizer"}

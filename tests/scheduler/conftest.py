@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from ade_hpc.scheduler.parse import SACCT_FORMAT, SEPARATOR
 from ade_hpc.scheduler.run import Completed
+from tests.support.stand_ins import StandIns, slurm_of_stand_ins
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SQUEUE_COLUMNS = "i F K A T r P u M L l S V N R j".split()
@@ -64,39 +64,11 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
     return Recorded(request.param)
 
 
-class StandIns:
-    """Programs of a Slurm that is not there, first on PATH; each is the body of a shell script."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls = folder / "calls"
-
-    def program(self, name: str, body: str) -> None:
-        path = self.folder / name
-        path.write_text(f'#!/bin/sh\necho {name} "$@" >> {self.calls}\nenv > {self.folder}/{name}.env\n{body}\n')
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-    def called(self, name: str) -> list[str]:
-        """The command lines with which a program was called."""
-        lines = self.calls.read_text().splitlines() if self.calls.exists() else []
-        return [line for line in lines if line.split()[0] == name]
-
-    def environ(self, name: str) -> dict[str, str]:
-        """The environment of the program's last call."""
-        lines = (self.folder / f"{name}.env").read_text().splitlines()
-        return dict(line.partition("=")[::2] for line in lines)
-
-
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     """A Slurm of stand-ins: nothing queued, nothing accounted, and sbatch says 42."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    stand_ins = StandIns(folder)
-    stand_ins.program("sbatch", "echo 42")
-    for name in ("squeue", "sacct", "scancel", "scontrol", "sinfo", "srun"):
-        stand_ins.program(name, "exit 0")
+    stand_ins = slurm_of_stand_ins(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{stand_ins.folder}:/usr/bin:/bin")
     return stand_ins
 
 
