@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which attempt is in charge, and which job runs it: read from the ledger and the fence, without asking anybody."""
+"""What was submitted, which attempt is in charge, and which job runs it: read from disk, without asking anybody."""
 
 from __future__ import annotations
 
 import os
 
+from ade_hpc.errors import StoreError
 from ade_hpc.launch.plan import fact
 from ade_hpc.model import JobRef
+from ade_hpc.spec.experiment import Experiment
+from ade_hpc.store.files import read_json
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import Ledger
 from ade_hpc.store.records import owner_of
+
+
+def submitted_experiment(folder: ExperimentDir) -> tuple[Experiment, str]:
+    """The experiment as it was last submitted, and the kind of scheduler that has it.
+
+    Raises StoreError where the run folder is gone or its record can't be read: blindness is not health.
+    """
+    record = read_json(folder.record)
+    if record is None or not isinstance(record.get("spec"), dict):
+        raise StoreError(f"{folder.record}: is missing or damaged; is the filesystem of the run folder mounted?")
+    return Experiment.from_json(record["spec"]), str(record["scheduler"])
 
 
 def job_of(experiment: ExperimentDir, ledger: Ledger, number: int) -> JobRef | None:

@@ -29,6 +29,7 @@ class Plan:
     differ where a change was committed and its job then refused. replaces: the attempt that this one takes over from,
     None where nothing of it can be alive.
     directives: what differs from the experiment's own, long options without dashes (more ``mem`` after an OOM).
+    request: who asked for it, in a word of their own (a laptop's), so that asking twice makes one attempt.
     """
 
     attempt: int
@@ -45,6 +46,7 @@ class Plan:
     allow_dirty: bool = False
     directives: Mapping[str, str | int | bool] = field(default_factory=dict)
     trailers: Mapping[str, str] = field(default_factory=dict)
+    request: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

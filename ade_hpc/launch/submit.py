@@ -4,24 +4,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ade_hpc.errors import SchedulerSilent, SubmitUnclear, UsageError
+from ade_hpc.errors import SchedulerSilent, StoreError, SubmitUnclear, UsageError
 from ade_hpc.launch.launcher import Launcher
-from ade_hpc.launch.lineage import current_attempt, job_of, next_attempt
-from ade_hpc.launch.plan import Plan, new_token, open_plans
+from ade_hpc.launch.lineage import current_attempt, job_of, next_attempt, submitted_experiment
+from ade_hpc.launch.plan import Plan, fact, new_token, open_plans
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.scheduler.states import conclude
 from ade_hpc.spec.experiment import Experiment
 from ade_hpc.spec.site import Site
 from ade_hpc.store.files import write_json
 from ade_hpc.store.layout import ExperimentDir
+from ade_hpc.store.lease import lease
 from ade_hpc.store.ledger import read_ledger
 from ade_hpc.store.records import SCHEMA, superseded_by
 from ade_hpc.store.registry import register
 
 UNCLEAR_PATIENCE_S = 90.0
+LEASE_PATIENCE_S = 120.0
 LOOK_EVERY_S = 3.0
 
 
@@ -37,28 +40,62 @@ def submit(
     *,
     allow_dirty: bool,
     announce: Callable[[str], None],
+    request: str = "",
 ) -> tuple[int, str]:
-    """Submit; returns (attempt number, job id). Raises UsageError while the experiment lives."""
+    """Submit; returns (attempt number, job id). Raises UsageError while the experiment lives.
+
+    request: a caller's own word for this one wish. Whoever repeats it, because no answer reached them, gets the attempt
+    that it made: an open one is finished first.
+    """
     folder = experiment_dir(experiment)
     folder.make_folders()
-    refuse_while_alive(folder, scheduler)
-    register(registry, folder)
-    write_json(
-        folder.record,
-        {"schema": SCHEMA, "name": experiment.name, "scheduler": scheduler.kind, "spec": experiment.to_json()},
-    )
-    number = next_attempt(folder)
-    plan = Plan(
-        attempt=number,
-        token=new_token(experiment.name, number),
-        scheduler=scheduler.kind,
-        author="person",
-        reason="submitted by hand",
-        allow_dirty=allow_dirty,
-    )
-    launcher = Launcher(folder, experiment, site, scheduler, announce)
-    launcher.begin(plan)
-    return number, _with_patience(launcher, plan)
+    with _alone(folder):
+        if begun := begun_for(folder, request):
+            return begun.attempt, _finish(folder, begun, site, scheduler, announce)
+        refuse_while_alive(folder, scheduler)
+        register(registry, folder)
+        write_json(
+            folder.record,
+            {"schema": SCHEMA, "name": experiment.name, "scheduler": scheduler.kind, "spec": experiment.to_json()},
+        )
+        number = next_attempt(folder)
+        plan = Plan(
+            attempt=number,
+            token=new_token(experiment.name, number),
+            scheduler=scheduler.kind,
+            author="person",
+            reason="submitted by hand",
+            allow_dirty=allow_dirty,
+            request=request,
+        )
+        launcher = Launcher(folder, experiment, site, scheduler, announce)
+        launcher.begin(plan)
+        return number, _with_patience(launcher, plan)
+
+
+def finish(
+    folder: ExperimentDir,
+    request: str,
+    site: Site,
+    open_scheduler: Callable[[str], Scheduler],
+    announce: Callable[[str], None],
+) -> tuple[int, str] | None:
+    """What `submit` would return for a request that has begun already, once it is done; None where it has not."""
+    if not folder.path.is_dir():
+        return None
+    with _alone(folder):
+        begun = begun_for(folder, request)
+        return (
+            (begun.attempt, _finish(folder, begun, site, open_scheduler(begun.scheduler), announce)) if begun else None
+        )
+
+
+def begun_for(folder: ExperimentDir, request: str) -> Plan | None:
+    """The plan that this request has made already, unless it was refused: what was refused may be tried again."""
+    ledger = read_ledger(folder.ledger)
+    plans = [Plan.from_json(entry.data) for entry in ledger.of_kind("intent") if request]
+    mine = [plan for plan in plans if plan.request == request and fact(ledger, "refused", plan.attempt) is None]
+    return mine[-1] if mine else None
 
 
 def preview(experiment: Experiment, site: Site, scheduler: Scheduler) -> str:
@@ -96,6 +133,30 @@ def refuse_while_alive(folder: ExperimentDir, scheduler: Scheduler) -> None:
             f"{folder.name} is alive (job {job.job_id}, {truth.state}); "
             f"wait for it, or run `ade-hpc cancel {folder.name}` first"
         )
+
+
+def _finish(
+    folder: ExperimentDir, plan: Plan, site: Site, scheduler: Scheduler, announce: Callable[[str], None]
+) -> str:
+    """Carry out a plan that somebody else began, with the experiment as it was then."""
+    experiment, _ = submitted_experiment(folder)
+    return _with_patience(Launcher(folder, experiment, site, scheduler, announce), plan)
+
+
+@contextmanager
+def _alone(folder: ExperimentDir) -> Iterator[None]:
+    """Hold the lease, so that no tick carries out the same plan meanwhile; wait for it, but not for ever."""
+    until = time.monotonic() + LEASE_PATIENCE_S
+    while True:
+        with lease(folder, now=time.time()) as held:
+            if held:
+                yield
+                return
+        if time.monotonic() > until:
+            raise StoreError(
+                f"another ade-hpc has been at work on {folder.name} for long; see {folder.lease}; try again"
+            )
+        time.sleep(LOOK_EVERY_S)
 
 
 def _with_patience(launcher: Launcher, plan: Plan) -> str:

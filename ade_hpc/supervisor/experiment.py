@@ -7,12 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ade_hpc.errors import StoreError
-from ade_hpc.launch.lineage import job_of
+from ade_hpc.launch.lineage import job_of, submitted_experiment
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import JobRef
 from ade_hpc.spec.experiment import Experiment
-from ade_hpc.store.files import read_json
 from ade_hpc.store.inbox import messages
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import Ledger, read_ledger
@@ -59,16 +57,14 @@ class Supervised:
 
 def load_supervised(folder: ExperimentDir, holds: tuple[Path, ...] = ()) -> Supervised:
     """Raises StoreError where the run folder is gone or its record can't be read: blindness is not health."""
-    record = read_json(folder.record)
-    if record is None or not isinstance(record.get("spec"), dict):
-        raise StoreError(f"{folder.record}: is missing or damaged; is the filesystem of the run folder mounted?")
+    experiment, scheduler = submitted_experiment(folder)
     ledger = read_ledger(folder.ledger)
     found = [(attempt, job_of(folder, ledger, attempt.number)) for attempt in folder.attempts()]
     jobs = [(attempt, job) for attempt, job in found if job is not None]
     return Supervised(
         folder=folder,
-        experiment=Experiment.from_json(record["spec"]),
-        scheduler=str(record["scheduler"]),
+        experiment=experiment,
+        scheduler=scheduler,
         ledger=ledger,
         attempt=jobs[-1][0] if jobs else None,
         jobs=tuple(job for _, job in jobs),

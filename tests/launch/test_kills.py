@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ade_hpc.store.records import load_attempt
+from tests.support.killed import REQUEST
 from tests.support.project import assert_no_overlap, kill_at, lives, make_project
 
 SUBMIT = ("mkdir", "intent", "commit", "snapshot", "sbatch", "fact")
@@ -49,3 +50,20 @@ def test_a_replacement_killed_anywhere_is_finished_by_the_next_tick(tmp_path: Pa
     record = load_attempt(project.folder.attempt(reports[-1].attempt or 0))
     assert record is not None
     assert record.config["optimizer.lr"] == 0.05
+
+
+@pytest.mark.parametrize("boundary", ["mkdir:after", "sbatch:before", "sbatch:after"])
+def test_a_request_that_is_repeated_gets_the_attempt_that_it_made(tmp_path: Path, boundary: str) -> None:
+    """Whoever asked may have got no answer; what had been announced is finished, and nothing is begun anew."""
+    project = make_project(tmp_path, config={**QUICK, "optimizer": {"lr": 0.05}})
+    kill_at(project, "submit", boundary)
+
+    number, job = project.submit(request=REQUEST)
+
+    assert project.submit(request=REQUEST) == (number, job)
+    assert project.wait_until_over(number) == "completed"
+    assert len(lives(project)) == 1
+    assert project.submit(request="another wish") == (
+        number + 1,
+        project.ledger.of_kind("submitted")[-1].data["job_id"],
+    )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m tests.support.killed submit|tick ROOT KIND BOUNDARY``: act on a project, and die at a boundary.
 
+The submission is for the request REQUEST.
+
 SIGKILL, so nothing is cleaned up: what a later tick finds is what a crash, an OOM killer or a reboot would leave.
 """
 
@@ -16,6 +18,8 @@ from ade_hpc.launch.submit import submit
 from ade_hpc.supervisor.tick import Ticker
 from tests.support.project import reopen
 
+REQUEST = "killed"
+
 
 def main(action: str, root: Path, kind: str, boundary: str) -> None:
     def die(step: str) -> None:
@@ -24,7 +28,10 @@ def main(action: str, root: Path, kind: str, boundary: str) -> None:
 
     project = reopen(root, kind)
     if action == "submit":
-        submit(project.experiment, project.site, project.scheduler, project.registry, allow_dirty=False, announce=die)
+        submit(
+            project.experiment, project.site, project.scheduler, project.registry, allow_dirty=False, announce=die,
+            request=REQUEST,
+        )  # fmt: skip
         return
     for _ in range(200):
         Ticker(project.site, lambda _: project.scheduler, die).tick([project.folder])

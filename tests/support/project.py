@@ -91,7 +91,7 @@ class Project:
     def ledger(self) -> Ledger:
         return read_ledger(self.folder.ledger)
 
-    def submit(self, *, allow_dirty: bool = False) -> tuple[int, str]:
+    def submit(self, *, allow_dirty: bool = False, request: str = "") -> tuple[int, str]:
         return submit(
             self.experiment,
             self.site,
@@ -99,6 +99,7 @@ class Project:
             self.registry,
             allow_dirty=allow_dirty,
             announce=lambda step: None,
+            request=request,
         )
 
     def tick(self, *, dry_run: bool = False) -> Report:
