@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for both transports, over a real sshd: run, put, get, and what happens when the connection breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ade_hpc.errors import HostSilent, RemoteError
+from ade_hpc.remote.connect import connect
+from ade_hpc.remote.over_openssh import OpenSshTransport
+from ade_hpc.remote.over_paramiko import ParamikoTransport
+from ade_hpc.remote.transport import Transport
+from tests.support.sshd import Laptop, LoginNode
+
+pytestmark = pytest.mark.sshd
+HOSTILE = "a 'b' $(touch gone) `id` \\ \"c\"\n-é;&*~!"
+KINDS = {"openssh": OpenSshTransport, "paramiko": ParamikoTransport}
+
+
+@pytest.fixture(params=KINDS)
+def connection(request: pytest.FixtureRequest, laptop: Laptop, login: LoginNode) -> Iterator[Transport]:
+    laptop.add("login", login)
+    master = laptop.master("login") if request.param == "openssh" else contextlib.nullcontext()
+    with master, connect("login") as one:
+        assert type(one) is KINDS[request.param]  # an open ControlMaster is used, and only then
+        yield one
+
+
+def test_a_program_gets_its_arguments_and_input_and_gives_its_output_and_status(connection: Transport) -> None:
+    script = 'cat; printf "%s" "$1"; printf "%s" "$2" >&2; exit 3'
+    ran = connection.run(["sh", "-c", script, "sh", HOSTILE, "-rf"], stdin=b"in\0\xff" * 100_000, timeout_s=30)
+    assert ran.returncode == 3
+    assert ran.stdout == b"in\0\xff" * 100_000 + HOSTILE.encode()
+    assert ran.stderr == b"-rf"
+    assert connection.run(["no-such-program"], timeout_s=30).returncode == 127
+    assert connection.run(["sh", "-c", "kill -9 $$"], timeout_s=30).returncode in (137, 255)
+
+
+def test_nothing_of_our_environment_goes_there(connection: Transport, laptop: Laptop, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("LC_SECRET", "canary")
+    config = laptop.ssh / "config"
+    config.write_text(config.read_text() + "Host *\n  SendEnv LC_* OPENAI_API_KEY\n  ForwardAgent yes\n")
+    seen = connection.run(["env"], timeout_s=30).stdout
+    assert b"canary" not in seen
+    assert b"SSH_AUTH_SOCK" not in seen
+
+
+def test_output_streams_while_the_program_runs(connection: Transport) -> None:
+    came: list[tuple[float, bytes]] = []
+    script = "echo one; sleep 1; echo two"
+    ran = connection.run(["sh", "-c", script], stdout=lambda data: came.append((time.monotonic(), data)), timeout_s=30)
+    assert (ran.stdout, b"".join(data for _, data in came)) == (b"", b"one\ntwo\n")
+    assert came[-1][0] - came[0][0] > 0.5
+
+
+def test_no_answer_in_time_is_said(connection: Transport) -> None:
+    began = time.monotonic()
+    with pytest.raises(HostSilent, match="no answer in 1 s"):
+        connection.run(["sleep", "30"], timeout_s=1)
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_arrives_whole_private_and_under_any_name(
+    connection: Transport, login: LoginNode, tmp_path: Path
+) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "here").write_bytes(data)
+    there, seen = f"new folder/-{HOSTILE}", []
+    connection.put(tmp_path / "here", there, lambda done, whole: seen.append((done, whole)))
+    arrived = login.home / there
+    assert arrived.read_bytes() == data
+    assert (arrived.stat().st_mode & 0o777, arrived.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert os.listdir(arrived.parent) == [arrived.name]
+    assert seen[-1] == (3_000_000, 3_000_000)
+    connection.get(there, tmp_path / "back", lambda done, whole: seen.append((done, whole)))
+    assert (tmp_path / "back").read_bytes() == data
+    assert (tmp_path / "back").stat().st_mode & 0o777 == 0o600
+    assert seen[-1] == (3_000_000, 3_000_000)
+    (tmp_path / "here").chmod(0o755)
+    connection.put(tmp_path / "here", "-x")
+    assert (login.home / "-x").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_cannot_be_written_or_read_there_is_said_and_leaves_nothing(
+    connection: Transport, login: LoginNode, tmp_path: Path
+) -> None:
+    (tmp_path / "here").write_bytes(b"x")
+    (login.home / "folder").mkdir(exist_ok=True)
+    with pytest.raises(RemoteError, match="login: folder could not be written"):
+        connection.put(tmp_path / "here", "folder")
+    with pytest.raises(RemoteError, match=r"login: nowhere could not be read: (.*)[Nn]o such file"):
+        connection.get("nowhere", tmp_path / "new")
+    assert os.listdir(tmp_path) == ["here"]
+    assert os.listdir(login.home / "folder") == []
+
+
+def test_a_connection_that_breaks_during_a_copy_leaves_no_file(
+    connection: Transport, login: LoginNode, tmp_path: Path
+) -> None:
+    """The far side sees the end of its input then, which must not count as the end of the file."""
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(2_000_000_000)
+    breaker = threading.Timer(0.7, login.drop)
+    breaker.start()
+    with pytest.raises(HostSilent):
+        connection.put(tmp_path / "big", "copies/big")
+    breaker.join()
+    for _ in range(50):
+        if not any((login.home / "copies").iterdir()):
+            break
+        time.sleep(0.1)
+    assert os.listdir(login.home / "copies") == []
+
+
+def test_a_connection_that_breaks_is_said_at_once(connection: Transport, login: LoginNode) -> None:
+    breaker = threading.Timer(0.5, login.drop)
+    breaker.start()
+    began = time.monotonic()
+    with pytest.raises(HostSilent, match="login: the connection"):
+        connection.run(["sleep", "30"], timeout_s=None)
+    assert time.monotonic() - began < 5
+    breaker.join()
