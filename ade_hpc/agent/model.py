@@ -7,8 +7,6 @@ The key comes from the environment or from a file that nobody else can read, and
 from __future__ import annotations
 
 import json
-import os
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,9 +23,10 @@ from pydantic import SecretStr
 from ade_hpc.agent.budget import Meter, Spent, Usage
 from ade_hpc.agent.deadline import Deadline, within
 from ade_hpc.agent.redact import Redactor
-from ade_hpc.errors import AdeError
+from ade_hpc.errors import AdeError, StoreError
 from ade_hpc.metrics.text import printable
 from ade_hpc.spec.site import Llm
+from ade_hpc.store.files import read_secret
 
 MAX_OUTPUT_TOKENS = 1_000
 RETRIES = 1
@@ -98,14 +97,9 @@ def read_key(llm: Llm, environ: Mapping[str, str]) -> str:
 def key_from(path: Path) -> str:
     """The first line of the user's own file of mode 0600."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle) as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
-                raise NoJudgement(f"{path}: must be your own file that nobody else can read: chmod 600 {path}")
-            return file.readline(4096).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoJudgement(f"{path}: the key can't be read ({type(error).__name__})") from None
+        return read_secret(path)
+    except StoreError as error:
+        raise NoJudgement(str(error)) from None
 
 
 @dataclass(frozen=True)

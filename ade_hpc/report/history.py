@@ -91,13 +91,15 @@ def _words(entry: Entry) -> str:
         "approve": "{by} approves proposal {id}",
         "reject": "{by} rejects proposal {id}",
         "revert": "{by} wants the last change of the config taken back",
+        "audience": "preferences.md names who is told",
+        "telling": "{to} is to be told",
         "pushed": "the branch was pushed to {remote}",
         "settled": "what a person wanted ({id}) was judged again: {outcome}",
     }
     return texts.get(entry.kind, entry.kind).format_map({key: data.get(key, "?") for key in _KEYS})
 
 
-_KEYS = ("attempt", "author", "reason", "job_id", "message", "old", "by", "why", "id", "outcome", "remote")
+_KEYS = ("attempt", "author", "reason", "job_id", "message", "old", "by", "why", "id", "outcome", "remote", "to")
 
 
 def _observed(data: Any) -> str:
@@ -131,6 +133,11 @@ def _waiting(data: Any) -> str:
     return f"proposal {data.get('id')} of {proposal.get('author')} waits for a person: {changes or 'a new attempt'}"
 
 
+def _told(data: Any) -> str:
+    ids = ", ".join(map(str, data.get("ids") or ()))
+    return f"{data.get('to')} was told ({ids})" if data.get("sent") else f"{data.get('to')}: {data.get('why')} ({ids})"
+
+
 def _decided(decision: Any) -> str:
     changes = ", ".join(f"{one['key']}: {one['old']} -> {one['new']}" for one in decision.get("changes") or ())
     text = (
@@ -140,7 +147,7 @@ def _decided(decision: Any) -> str:
 
 
 _TELLERS: Mapping[str, Callable[[Any], str]] = {
-    "observed": _observed, "answered": _answered, "unanswered": _unanswered, "waiting": _waiting,
+    "observed": _observed, "answered": _answered, "unanswered": _unanswered, "waiting": _waiting, "told": _told,
 }  # fmt: skip
 
 

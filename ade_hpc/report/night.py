@@ -23,7 +23,6 @@ from ade_hpc.metrics.objective import Objective, guess
 from ade_hpc.metrics.panels import Run
 from ade_hpc.metrics.series import Curves, Series
 from ade_hpc.model import Finding, Health
-from ade_hpc.policy.health import is_trouble
 from ade_hpc.repo.branch import open_project, read_file
 from ade_hpc.report.history import AttemptRow, Event, attempts, story
 from ade_hpc.spec.preferences import load_preferences
@@ -31,7 +30,7 @@ from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
-from ade_hpc.supervisor.wishes import waiting
+from ade_hpc.supervisor.needs import needs as open_needs
 
 QUIET_S = 2 * 3600.0  # a live experiment that no tick has looked at for so long may have lost its schedule
 
@@ -222,7 +221,7 @@ def _events(folder: ExperimentDir, ledger: Ledger) -> list[Event]:
     """The story without its repetitions: a tick is told where it saw or decided something new."""
     told, last = [], None
     for entry, event in zip(ledger.entries, story(folder)[0], strict=False):
-        if entry.kind == "trying":
+        if entry.kind in ("trying", "telling", "audience"):
             continue
         if entry.kind == "observed":
             news = _news(entry.data)
@@ -274,11 +273,7 @@ def _needs(one: Supervised, last: Entry | None, health: Health, now: float) -> l
     needs = [f"The ledger is damaged: {note}" for note in one.ledger.notes]
     if last is None:
         return [*needs, "No tick has looked at it yet: run `ade-hpc tick`, and put that into your scrontab or crontab."]
-    attempt = last.data["attempt"]
-    if waiting(one.ledger, attempt) is not None:
-        needs.append(f"A proposal waits for you: `ade-hpc approve {one.name}` or `ade-hpc reject {one.name}`.")
-    else:
-        needs += _undone(last, health)
+    needs += [need.text for need in open_needs(one.name, one.ledger, last, health)]
     needs += [f"A source did not answer: {problem}" for problem in last.data["degraded"]]
     if health.verdict == "unknown":
         needs.append(f"The state of its job is unknown: {health.detail or health.cause or 'nobody answered'}.")
@@ -293,20 +288,3 @@ def _would(last: Entry | None) -> str:
         return ""
     changes = [f"{one['key']}: {one['old']} → {one['new']}" for one in decision["changes"]]
     return f"{', '.join(changes) or decision['action']} ({decision['author']}), because {decision['reason']}"
-
-
-def _undone(last: Entry, health: Health) -> list[str]:
-    """Trouble at the last tick about which nothing is done."""
-    decision = last.data.get("decision")
-    found = [one for one in last.data["findings"] if one["severity"] == "intervene"]
-    if decision is not None and decision["outcome"] == "refuse":
-        return [f"{decision['author']} was refused: {'; '.join(decision['refusals'])}."]
-    if decision is not None and decision["action"] == "ask":
-        return [decision["reason"]]
-    if decision is not None:
-        return []
-    needs = [f"No rule covers {one['kind']} in {one['tag']} from step {one['first_step']}." for one in found]
-    if is_trouble(health):
-        state = "has ended" if health.verdict == "ended" else f"is {health.verdict}"
-        needs.append(f"The job {state} ({health.cause or 'no cause known'}) and no rule says what to do.")
-    return needs

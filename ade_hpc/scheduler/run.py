@@ -34,17 +34,19 @@ class Completed:
         return " ".join((self.stderr.strip() or self.stdout.strip()).split())
 
 
-def run(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) -> Completed:
+def run(argv: Sequence[str], *, timeout: float, env: Mapping[str, str], data: bytes = b"") -> Completed:
     """Run ``argv`` for at most ``timeout`` seconds and read its output as text; see ``run_bytes``."""
-    returncode, stdout, stderr = run_bytes(argv, timeout=timeout, env=env)
+    returncode, stdout, stderr = run_bytes(argv, timeout=timeout, env=env, data=data)
     return Completed(returncode, _text(stdout), _text(stderr))
 
 
-def run_bytes(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) -> tuple[int, bytes, bytes]:
+def run_bytes(
+    argv: Sequence[str], *, timeout: float, env: Mapping[str, str], data: bytes = b""
+) -> tuple[int, bytes, bytes]:
     """Run ``argv`` for at most ``timeout`` seconds; past that its whole process group is killed.
 
-    Its own session keeps a Ctrl-C at the terminal from cutting a submission in half. Returns exit code (negative: a
-    signal), stdout and stderr.
+    Its own session keeps a Ctrl-C at the terminal from cutting a submission in half. data: what it reads from stdin.
+    Returns exit code (negative: a signal), stdout and stderr.
     Raises SchedulerSilent after a time-out and SchedulerError where it could not be started.
     """
     program = find_program(argv[0], env)
@@ -52,7 +54,7 @@ def run_bytes(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) ->
         process = subprocess.Popen(
             [program, *argv[1:]],
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if data else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -61,7 +63,7 @@ def run_bytes(argv: Sequence[str], *, timeout: float, env: Mapping[str, str]) ->
     except OSError as error:
         raise SchedulerError(f"{program} can't be run: {error.strerror}") from error
     try:
-        stdout, stderr = process.communicate(timeout=timeout)
+        stdout, stderr = process.communicate(data or None, timeout=timeout)
     except subprocess.TimeoutExpired:
         _kill(process)
         hint = ": is SLURM_CONF set to a file that this machine can read?" if _waits_for_config(env) else ""

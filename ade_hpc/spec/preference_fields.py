@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ade_hpc.model import Scalar
-from ade_hpc.spec.fields import ConfigScalar, Duration, OneLine, not_empty
+from ade_hpc.spec.fields import ConfigScalar, Duration, EnvName, OneLine, not_empty, resolve_path
 from ade_hpc.spec.resources import RESOURCE_FIELDS, resource_amount
 from ade_hpc.spec.rules import Rule
 from ade_hpc.spec.schema import Spec, nearest
@@ -144,6 +146,53 @@ class Agent(Spec):
         return self
 
 
+Event = Literal["decision", "person", "end", "digest"]
+EVENTS: tuple[Event, ...] = ("decision", "person", "end", "digest")
+# What a mail program takes for an address and for nothing else: no option, no second recipient.
+_MAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?")
+
+
+def _mail(address: str) -> str:
+    if not _MAIL.fullmatch(address):
+        raise ValueError("must be one address, such as me@example.org")
+    return address
+
+
+def _private_path(value: object) -> object:
+    return resolve_path(value, None) if isinstance(value, str) else value
+
+
+class Notify(Spec):
+    """Somebody who is told: by mail, or at an address of apprise, which may hold a password and so stands elsewhere.
+
+    file: of mode 0600, with that one address in it. env: the variable that holds it; a scheduled tick has none.
+    on: what they are told of: a decision, that a person is needed, the end of a run, once a day how all is.
+    """
+
+    mail: Annotated[str, AfterValidator(_mail)] | None = None
+    file: Annotated[Path, BeforeValidator(_private_path)] | None = None
+    env: EnvName | None = None
+    on: Annotated[tuple[Event, ...], AfterValidator(not_empty)] = EVENTS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_text(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError("must be `{mail: ADDRESS}`, `{file: PATH}` or `{env: NAME}`: no secret stands in here")
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> Notify:
+        if sum(one is not None for one in (self.mail, self.file, self.env)) != 1:
+            raise ValueError("needs exactly one of `mail`, `file` and `env`")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Whom this reaches, in words that hold no secret."""
+        return f"mail {self.mail}" if self.mail else f"file {self.file}" if self.file else f"env {self.env}"
+
+
 def _key(name: str) -> str:
     if not name.strip() or any(not part or part != part.strip() for part in name.split(".")):
         raise ValueError("must be a dotted key of the config, such as optimizer.lr")
@@ -159,4 +208,4 @@ class PreferencesFile(Spec):
     limits: Limits = Field(default_factory=Limits)
     rules: tuple[Rule, ...] = ()
     agent: Agent | None = None
-    notify: tuple[OneLine, ...] = ()
+    notify: tuple[Notify, ...] = ()

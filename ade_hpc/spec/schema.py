@@ -91,7 +91,7 @@ def _message(detail: ErrorDetails, place: Place, document: Document, model: type
     if kind == "missing":
         return f"`{dotted((*place, key))}` is missing"
     written = document.texts.get(place)
-    if written and ("env" in place or secret_value(written)):
+    if written and ("env" in place or "notify" in place or secret_value(written)):
         written = None  # what may be a secret is not repeated
     said = _describe(detail, written)
     return f"`{dotted(place)}`: {said}" if place else said

@@ -83,6 +83,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def read_secret(path: Path) -> str:
+    """The first line of the user's own file of mode 0600: a key, or an address that holds one.
+
+    Raises StoreError, which never repeats what stands in it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
+                raise StoreError(f"{path}: must be your own file that nobody else can read: chmod 600 {path}")
+            return file.readline(4096).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: can't be read ({type(error).__name__})") from None
+
+
 def private_dir(path: Path) -> Path:
     """Make ``path`` (and its parents) for this user alone, or refuse one that others may enter.
 

@@ -8,6 +8,7 @@ first, and a language model is asked in the time that is left: one that hangs ne
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import time
@@ -35,8 +36,10 @@ from ade_hpc.supervisor.act import Actor
 from ade_hpc.supervisor.consult import Pending, consult, open_question, open_since
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
 from ade_hpc.supervisor.memory import remember
+from ade_hpc.supervisor.news import NO_JUDGEMENT
 from ade_hpc.supervisor.observe import Look, look
 from ade_hpc.supervisor.record import describe, record_tick
+from ade_hpc.supervisor.tell import Tale, note_audience, tell
 from ade_hpc.supervisor.think import think
 from ade_hpc.supervisor.wishes import put_up, settle
 
@@ -93,6 +96,8 @@ class Ticker:
                 reports[pending.one.name] = self._ask(pending, reports[pending.one.name], self_id, left)
             for one in () if self.dry_run else supervised:
                 reports[one.name] = self._publish(one, reports[one.name])
+            if not self.dry_run:
+                reports |= _tell([reports[one.name] for one in supervised], [one.folder for one in supervised])
         return [reports[folder.name] for folder in folders]
 
     # --- before the look ---
@@ -161,6 +166,7 @@ class Ticker:
         )  # fmt: skip
         if self.dry_run:
             return report, None
+        note_audience(one.folder, one.ledger, preferences.notify, now=snapshot.now)
         sha256 = preferences.sha256
         record_tick(one.folder, snapshot, health, findings, decision, preferences_sha256=sha256, tick=tick)
         if pending is not None:
@@ -267,7 +273,7 @@ def _code(
 
 
 def _unjudged(report: Report, why: str, code: int) -> Report:
-    return replace(report, problems=(*report.problems, f"no judgement this time: {why}"), code=max(report.code, code))
+    return replace(report, problems=(*report.problems, f"{NO_JUDGEMENT}: {why}"), code=max(report.code, code))
 
 
 def _remember(one: Supervised, snapshot: Snapshot, decision: Decision) -> None:
@@ -279,6 +285,23 @@ def _remember(one: Supervised, snapshot: Snapshot, decision: Decision) -> None:
         "refuse": f"Attempt {snapshot.attempt}: refused: {describe(proposal)}; {'; '.join(decision.refusals)}.",
     }[decision.outcome]
     remember(one.folder, proposal.author, f"{lead} Why: {proposal.reason}", now=snapshot.now)
+
+
+def _tell(reports: Sequence[Report], folders: Sequence[ExperimentDir]) -> dict[str, Report]:
+    """Last of all, and whatever fails in it only makes the tick degraded."""
+    tales = [
+        Tale(folder, report.code in (FAILED, PERSON_NEEDED), report.problems)
+        for folder, report in zip(folders, reports, strict=True)
+    ]
+    try:
+        failed = tell(tales, os.environ)
+    except Exception as error:  # noqa: BLE001 - nothing that runs depends on who hears of it
+        failed = {report.name: [f"nobody could be told ({type(error).__name__}: {error})"] for report in reports}
+    return {
+        report.name: replace(report, problems=(*report.problems, *failed[report.name]), code=max(report.code, DEGRADED))
+        for report in reports
+        if report.name in failed
+    }
 
 
 def _unexpected(name: str, error: Exception) -> Report:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ade_hpc.errors import Problem, SpecError
-from ade_hpc.spec.preference_fields import ResourceBound, Tunable
+from ade_hpc.spec.preference_fields import Notify, ResourceBound, Tunable
 from ade_hpc.spec.preferences import Preferences, load_preferences, parse_preferences, read_preferences
 from ade_hpc.spec.rules import Condition
 
@@ -63,7 +63,7 @@ rules:
   - {name: again, when: {health: lost}, do: {resume: last-healthy}}
   - {name: odd, when: {finding: spike}, do: {ask: true}}
 agent: {ask: every-tick, model: gpt, vision_model: gpt-v, where: laptop}
-notify: [me@example.org]
+notify: [{mail: me@example.org, on: [person]}, {file: /home/me/ntfy}]
 ```
 The end.
 """
@@ -86,7 +86,7 @@ def test_everything_is_understood_wherever_it_stands() -> None:
     assert wishes.rules[1].do.tunables == ("optimizer.name", "batch_size")
     assert wishes.rules[2].when.health == "out-of-memory"
     assert wishes.agent is not None
-    assert wishes.notify == ("me@example.org",)
+    assert wishes.notify == (Notify(mail="me@example.org", on=("person",)), Notify(file=Path("/home/me/ntfy")))
 
 
 def test_the_prose_is_kept_without_the_blocks_that_are_enforced() -> None:
@@ -259,7 +259,16 @@ WRONG = [
     ("agent: {ask: never, vision_model: [x]}", "must be text, not a list"),
     ("agent: {ask: never, api_key: x}", "unknown key `agent.api_key`"),
     ("notify: me@example.org", "must be a list"),
-    ("notify: [5]", "must be text"),
+    ("notify: [5]", "must be a mapping"),
+    ("notify: [me@example.org]", "must be `{mail: ADDRESS}`, `{file: PATH}` or `{env: NAME}`"),
+    ("notify: [{mail: me@example.org, env: WHERE}]", "needs exactly one of `mail`, `file` and `env`"),
+    ("notify: [{on: [person]}]", "needs exactly one of `mail`, `file` and `env`"),
+    ("notify: [{mail: -bs}]", "must be one address"),
+    ("notify: [{mail: 'a@example.org, b@example.org'}]", "must be one address"),
+    ("notify: [{file: secrets/ntfy}]", "must be an absolute path"),
+    ("notify: [{env: 'ntfys://secret@host'}]", "must be the name of an environment variable"),
+    ("notify: [{env: NTFY, on: [hourly]}]", "known are decision, person, end, digest"),
+    ("notify: [{env: NTFY, on: []}]", "must not be empty"),
     ("goal: max", "unknown key `goal`"),
     ("prose: x", "unknown key `prose`"),
     ("sha256: x", "unknown key `sha256`"),
