@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ from tests.support.chat_server import KEY
 CONFIG = "# mine\noptimizer:\n  lr: 0.1  # start here\n  clip: 1.0\nseed: 0\n"
 
 
+@pytest.mark.timeout(120 + TOOLS_EXAMPLES)
 @settings(max_examples=TOOLS_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=sequences)
 def test_whatever_tools_are_called_at_most_one_bounded_line_would_change(tmp_path: Path, calls: list[Any]) -> None:

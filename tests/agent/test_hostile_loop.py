@@ -42,7 +42,7 @@ def server() -> Iterator[ChatServer]:
         yield running
 
 
-@dataclass
+@dataclass(repr=False)
 class Night:
     """A run that exploded and ended, with no rule for it; and a copy of everything, to begin anew from."""
 
@@ -112,6 +112,7 @@ def _script(project: Project, number: int) -> str:
     return re.sub(r"ade-tiny-000[12]-[0-9a-f]{8}", "NAME", re.sub(r"attempts/000[12]", "ATTEMPT", text))
 
 
+@pytest.mark.timeout(120 + 3 * LOOP_EXAMPLES)
 @settings(
     max_examples=LOOP_EXAMPLES,
     deadline=None,

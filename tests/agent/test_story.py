@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 
 from ade_hpc.agent.budget import spent
 from ade_hpc.cli import wishes
+from ade_hpc.metrics.collect import collect
 from ade_hpc.report.history import story
+from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry
 from ade_hpc.store.records import load_attempt
 from ade_hpc.supervisor.tick import Report, Ticker
@@ -23,10 +26,10 @@ from tests.support.project import REPOSITORY, Project, make_project, wait_for
 
 PREFERENCES = """# What I want
 
-Get the accuracy up. When the loss explodes, lower the learning rate.
+Get the accuracy up. When the loss explodes, lower the learning rate. Use your judgement, and say what you think.
 
 ```yaml
-objective: {tag: accuracy/val, goal: max}
+objective: {tag: accuracy/val, goal: max, target: 0.97}
 tunables: {optimizer.lr: {min: 1.0e-4, max: 1.0, max_factor: 20, tag: lr}}
 limits: {mode: MODE, max_attempts: 6, cooldown: 0s}
 agent: {ask: ASK, model: scripted, vision_model: scripted-vision, where: WHERE}
@@ -162,27 +165,40 @@ def test_the_same_question_is_not_asked_twice(tmp_path: Path, server: ChatServer
     assert {report.code for report in (first, *later)} == {4}  # it was judged, and still nobody mends it
 
 
-def test_an_incident_has_one_budget_over_all_its_ticks(tmp_path: Path, server: ChatServer) -> None:
-    """A model that never comes to an end gets six calls, not six in each tick."""
-    server.says(call(("check_job_health", {}), tokens=(700, 20)))
+@pytest.mark.parametrize(("tokens", "calls"), [((700, 20), 6), ((4_000, 900), 3)])
+def test_an_incident_has_one_budget_over_all_its_ticks(
+    tmp_path: Path, server: ChatServer, tokens: tuple[int, int], calls: int
+) -> None:
+    """A model that never comes to an end gets six calls and 15,000 tokens, not so many in each tick."""
+    server.says(call(("check_job_health", {}), tokens=tokens))
     project = make(tmp_path, server)
     project.wait_for_exit(1)
     codes = [tick(project).code for _ in range(4)]
     used = spent(project.ledger)["scripted"]
-    assert (used.calls, len(server.asked)) == (6, 6)
+    assert (used.calls, len(server.asked)) == (calls, calls)
     assert used.tokens <= 15_000
     assert codes == [4, 4, 4, 4]
 
 
 def test_a_quiet_day_costs_nothing(tmp_path: Path, server: ChatServer) -> None:
-    """24 ticks over a healthy run, with prose that asks for judgement: no question, no call."""
-    project = make(tmp_path, server, config={"optimizer": {"lr": 0.05}, "steps": 300})
-    reports = [tick(project) for _ in range(24)]
+    """24 ticks over a healthy but noisy run, with prose that asks for judgement: no question, no call."""
+    project = make(tmp_path, server, config={"optimizer": {"lr": 0.05}, "steps": 480, "noise": 0.15})
+    starts = project.folder.attempt(1)
+    reports = []
+    for hour in range(1, 25):
+        reached = partial(_has_logged, starts, 20 * hour)
+        wait_for(reached, 30.0, f"the run never came to step {20 * hour}")
+        reports.append(tick(project))
     project.wait_for_exit(1)
-    reports.append(tick(project))
-    assert [entry.data for entry in entries(project, "question")] == []
+    assert entries(project, "question", "answered", "unanswered") == []
     assert server.asked == []
     assert {report.code for report in reports} == {0}
+    assert {report.health.verdict for report in reports} >= {"running"}
+    assert len(entries(project, "observed")) >= 20
+
+
+def _has_logged(attempt: AttemptDir, steps: int) -> bool:
+    return len(collect(attempt.starts(), None).series.get("lr", ())) >= steps
 
 
 def test_every_tick_asks_only_when_there_is_something_new(tmp_path: Path, server: ChatServer) -> None:

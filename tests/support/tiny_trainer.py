@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import random
 import signal
 import struct
 import sys
@@ -107,14 +108,18 @@ def main() -> int:
     lr = state["lr"] if config.get("ignore_config") else config["optimizer"]["lr"]
     step, loss = int(state["step"]), state["loss"]
     print(f"starts at step {step} with lr {lr}", flush=True)
-    events = Events(args.tensorboard)
+    events, dice = Events(args.tensorboard), random.Random(step)
     while step < config["steps"]:
         step += 1
         too_hot = lr > 0.1 and step > config["hot_from"]
         loss = loss * 1.3 if too_hot else 0.05 + (loss - 0.05) * 0.98
         accuracy = 0.1 if loss > 3 else 1 - loss / 3
         shown = loss if loss < 1e30 else math.nan
-        events.scalars(step, loss__train=shown, loss__val=shown, accuracy__val=accuracy, lr=lr)
+        wobble = dice.gauss(0, config.get("noise", 0.0))
+        noisy = shown * (1 + wobble)
+        events.scalars(
+            step, loss__train=noisy, loss__val=noisy, accuracy__val=min(1.0, accuracy * (1 - wobble / 10)), lr=lr
+        )
         if step % config["checkpoint_every"] == 0 or asked:
             save(args.checkpoints, step, {"loss": loss, "lr": lr})
         if asked:
