@@ -46,7 +46,7 @@ def submit(path: Path, *, local: bool, dry_run: bool, follow: bool, allow_dirty:
         print(launch.preview(experiment, site, scheduler), end="")
         return
     registry = registry_path(os.environ)
-    refuse_over_caps(registry, site, _opener(site))
+    refuse_over_caps(registry, site, opener(site))
     number, job_id = launch.submit(experiment, site, scheduler, registry, allow_dirty=allow_dirty, announce=progress)
     if as_json:
         run_dir = launch.experiment_dir(experiment).path
@@ -124,7 +124,7 @@ def _tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> i
     site = load_site(os.environ)
     folders = experiments(registry_path(os.environ), tuple(names))
     holds = (Service(registry_path(os.environ)).hold,)
-    reports = Ticker(site, _opener(site), progress, dry_run, llm, holds).tick(folders)
+    reports = Ticker(site, opener(site), progress, dry_run, llm, holds).tick(folders)
     if as_json:
         print(json.dumps({"schema": 1, "experiments": [_plain(asdict(report)) for report in reports]}))
     else:
@@ -133,7 +133,7 @@ def _tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> i
     return exit_code(reports)
 
 
-def _opener(site: Site) -> Callable[[str], Any]:
+def opener(site: Site) -> Callable[[str], Any]:
     return lambda kind: open_scheduler(kind, site)
 
 

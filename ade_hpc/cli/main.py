@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ade_hpc import __version__
-from ade_hpc.cli import schedule
+from ade_hpc.cli import for_laptop, schedule
 from ade_hpc.errors import AdeError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(for_laptop.app, name="for-laptop")
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME...]", help="Experiments; all of them if none is named.")

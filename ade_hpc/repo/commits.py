@@ -33,7 +33,7 @@ class CommitInfo:
 
 def tree_of(project: Project, commit: str) -> str:
     """Return the id of the tree that ``commit`` recorded: equal ids are equal files."""
-    return decoded(project.git("rev-parse", "--verify", f"{_sha(commit)}^{{tree}}"))
+    return decoded(project.git("rev-parse", "--verify", f"{full_id(commit)}^{{tree}}"))
 
 
 def read_file(project: Project, commit: str, path: PurePosixPath) -> str:
@@ -47,7 +47,7 @@ def read_file(project: Project, commit: str, path: PurePosixPath) -> str:
 
 def read_commits(project: Project, newest: str, limit: int, since: str | None = None) -> list[CommitInfo]:
     """Return up to ``limit`` commits along first parents, ``newest`` first, without ``since`` and what it contains."""
-    span = [newest] if since is None else [newest, f"^{_sha(since)}"]
+    span = [newest] if since is None else [newest, f"^{full_id(since)}"]
     out = project.git("log", "-z", "--first-parent", f"--max-count={limit}", "--format=%H%n%P%n%B", "--no-notes", *span)
     return [_parsed(entry) for entry in out.decode("utf-8", "replace").split("\0") if entry]
 
@@ -61,7 +61,7 @@ def tree_with(project: Project, parent: str, path: PurePosixPath, text: str) -> 
         raise RepoError(f"the new text of {path} can't be written as UTF-8: {error.reason}.") from None
     with private_index() as env:
         blob = decoded(project.git("hash-object", "-w", "--stdin", stdin=data))
-        project.git("read-tree", _sha(parent), env=env)
+        project.git("read-tree", full_id(parent), env=env)
         project.git("update-index", "--cacheinfo", f"{mode},{blob},{path}", env=env)
         return decoded(project.git("write-tree", "--missing-ok", env=env))  # missing: a partial clone lacks blobs
 
@@ -87,7 +87,7 @@ def format_message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
 
 def _entry(project: Project, commit: str, path: PurePosixPath) -> tuple[str, str]:
     """Return mode and blob id of a file in a commit."""
-    out = os.fsdecode(project.git("ls-tree", "-z", "--full-tree", _sha(commit), "--", str(path)))
+    out = os.fsdecode(project.git("ls-tree", "-z", "--full-tree", full_id(commit), "--", str(path)))
     if not out:
         raise RepoError(f"{path} is not in commit {commit[:12]}: commit it first.")
     mode, _, blob = out.partition("\t")[0].split()
@@ -117,7 +117,7 @@ def _parsed(entry: str) -> CommitInfo:
     return CommitInfo(sha, printable(subject), trailers, tuple(parents.split()))
 
 
-def _sha(commit: str) -> str:
+def full_id(commit: str) -> str:
     """Let only full object ids through: anything else could be an option or mean another commit tomorrow."""
     if not re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", commit):
         raise RepoError(f"{printable(commit)!r} is not the full id of a commit.")
