@@ -20,6 +20,7 @@ Severity = Literal["note", "intervene"]
 Resume = Literal["last-healthy", "best", "weights", "none"]
 Action = Literal["change", "restart", "stop", "ask"]
 Outcome = Literal["allow", "refuse", "observe", "propose"]
+Domain = Literal["workload", "infrastructure", "unknown"]
 
 
 # --- what is asked of a scheduler -------------------------------------------------------------------------------
@@ -125,12 +126,22 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Witness:
+    """One source and what it said of a job. ``at``: the moment that it speaks of; None: as of now, or no moment."""
+
+    source: str
+    said: str
+    at: float | None = None
+
+
+@dataclass(frozen=True)
 class JobTruth:
     """The one verdict on a job, from queue and accounting together.
 
     phase: ``ended`` only where it is proved (see invariant 2 in docs/architecture.md), else ``unknown``.
     elapsed_s: run time over all restarts. exit_code and signal as in sacct's ``ExitCode``.
-    said_by: which source decided, for people.
+    said_by: which source decided, for people. witnesses: what each of them said.
+    purged: both answered, and neither knows the job (any more).
     """
 
     phase: Phase
@@ -144,6 +155,8 @@ class JobTruth:
     start: float | None = None
     end: float | None = None
     said_by: str = ""
+    witnesses: tuple[Witness, ...] = ()
+    purged: bool = False
 
 
 # --- what the compute node leaves behind ------------------------------------------------------------------------
@@ -228,11 +241,17 @@ class ExitRecord:
 
 @dataclass(frozen=True)
 class Health:
-    """The verdict on the process. ``cause`` names how it ended; ``detail`` says which source said what."""
+    """The verdict on the process: one word out of queue, accounting, heartbeat and exit record.
+
+    cause: how it ended, or why it waits. detail: what decided, for people. domain: whose fault an end is.
+    witnesses: which source said what, and of when.
+    """
 
     verdict: Verdict
     cause: str = ""
     detail: str = ""
+    domain: Domain = "unknown"
+    witnesses: tuple[Witness, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def history(name: str, *, verbose: bool, as_json: bool) -> None:
     _print(table)
     events, notes = report.story(folder)
     for event in events if verbose else ():
-        print(f"{clock(event.time)}  {event.text}")
+        print("\n".join([f"{clock(event.time)}  {event.text}", *(f"                  {line}" for line in event.more)]))
     for note in notes:
         print(f"warning: {note}")
 
@@ -119,7 +119,9 @@ def sentence(report: Report) -> str:
     words += [f"waits for a model: {report.question}"] if report.question else []
     words += [report.done] if report.done else []
     problems = "".join(f"\n  problem: {printable(problem, 500)}" for problem in report.problems)
-    return "; ".join(words) + problems
+    asked = report.decision is not None and report.decision.proposal.action == "ask"
+    problems += f"\n  asks: {printable(report.decision.proposal.reason, 500)}" if asked and report.decision else ""
+    return "; ".join(words) + problems + "".join(f"\n  | {line}" for line in report.evidence)
 
 
 def tick_sentence(heart: Heart) -> str:

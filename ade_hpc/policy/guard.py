@@ -133,7 +133,9 @@ def _attempt_bounds(proposal: Proposal, snapshot: Snapshot, preferences: Prefere
     limits, past = preferences.limits, snapshot.past
     if past.attempts >= limits.max_attempts:
         yield f"max_attempts: {past.attempts} of {limits.max_attempts} are made"
-    if limits.gpu_hours is not None and past.gpu_hours + past.next_gpu_hours > limits.gpu_hours:
+    if limits.gpu_hours is not None and snapshot.degraded:
+        yield "gpu_hours: how much is used is unknown while a source does not answer"
+    elif limits.gpu_hours is not None and past.gpu_hours + past.next_gpu_hours > limits.gpu_hours:
         yield (
             f"gpu_hours: {past.gpu_hours:.1f} are used and the next attempt may use {past.next_gpu_hours:.1f} "
             f"of {limits.gpu_hours:g}"

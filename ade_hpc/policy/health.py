@@ -1,33 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict on the process, from scheduler, heartbeat and exit record together."""
+"""The verdict on the process: queue, accounting, heartbeat and exit record fused into one word with its cause.
+
+Silence is not death and one source is not proof (docs/architecture.md, invariant 2). Who is believed about what:
+
+* whether the job lives: queue and accounting together (``scheduler/states.py``);
+* how it ended: the exit record of its last start, because it stood beside the trainer; but where Slurm says that it
+  ended the job itself, the record saw only the consequence (a TERM, a crash), and Slurm knows why.
+"""
 
 from __future__ import annotations
 
-from ade_hpc.model import ExitRecord, Health, Heartbeat
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ade_hpc.model import Domain, ExitRecord, Health, Heartbeat, Witness
 from ade_hpc.policy.snapshot import Snapshot
 
 # An event writer may hold back up to flush_secs (120 s by default), so silence in the event files shorter than twice
-# that says nothing.
+# that says nothing. The sidecar may know better what is normal for this run.
 STALL_FLOOR_S = 240.0
+
+# Slurm's final states in the words of exit records
+_CAUSES = {"TIMEOUT": "time-limit"}
+# It was Slurm who ended these: a record of such a start tells the consequence, unless the trainer had finished
+_SLURM_ENDED = frozenset({"BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"})
+_CONSEQUENCES = frozenset({"failed", "signal", "cancelled", "preempted", "time-limit"})
+
+_DOMAINS: dict[str, Domain] = {
+    **dict.fromkeys(("node-fail", "boot-fail", "lost", "preempted"), "infrastructure"),
+    **dict.fromkeys(("failed", "time-limit", "out-of-memory", "cuda-out-of-memory", "non-finite"), "workload"),
+    **dict.fromkeys(("image-changed", "image-missing", "command-missing", "no-config"), "workload"),
+}
 
 
 def judge_health(snapshot: Snapshot) -> Health:
-    """Silence is not death and one source is not proof (invariant 2): what nobody proved is ``unknown``."""
+    """The verdict, with all that was said; what nobody proved is ``unknown``."""
+    health = _judge(snapshot)
+    domain = _DOMAINS.get(trouble(health), "unknown")
+    return replace(health, domain=domain, witnesses=tuple(_witnesses(snapshot)))
+
+
+def is_trouble(health: Health) -> bool:
+    """Did the process fail, or stop getting anywhere?"""
+    return bool(trouble(health))
+
+
+def trouble(health: Health) -> str:
+    """The one word for what is wrong with the process, empty where nothing is: its cause, ``lost`` or ``stalled``."""
+    if health.verdict == "ended":
+        return "" if health.cause in ("completed", "cancelled", "superseded") else health.cause
+    return health.verdict if health.verdict in ("lost", "stalled") else ""
+
+
+def _judge(snapshot: Snapshot) -> Health:
     truth = snapshot.truth
     if truth.phase == "pending":
         return Health("pending", truth.reason, truth.said_by)
     if truth.phase == "ended":
         return _ended(snapshot)
     if truth.phase == "unknown":
+        record = _final_record(snapshot)
+        if truth.purged and record is not None:
+            return Health("ended", record.cause, "exit record; queue and accounting have forgotten the job")
         return Health("unknown", truth.state, truth.reason)
     return _running(snapshot)
-
-
-def is_trouble(health: Health) -> bool:
-    """Did the process fail, or stop getting anywhere?"""
-    if health.verdict == "ended":
-        return health.cause not in ("completed", "cancelled", "superseded")
-    return health.verdict in ("lost", "stalled")
 
 
 def _running(snapshot: Snapshot) -> Health:
@@ -35,23 +71,48 @@ def _running(snapshot: Snapshot) -> Health:
     if beat is None or beat.trainer_started_at is None:
         return Health("starting", "", f"{snapshot.truth.said_by}; the trainer has not started yet")
     if snapshot.silent:
-        age = snapshot.now - beat.written_at
-        return Health("lost", "silent", f"the queue says RUNNING, but the heartbeat stands still for {age:.0f} s")
-    since = beat.last_progress_at or beat.trainer_started_at
-    quiet = beat.written_at - since  # both by the node's own clock
-    if beat.trainer_state == "T" or quiet > STALL_FLOOR_S:
+        return _silent(snapshot, beat)
+    quiet, limit = _quiet_s(beat), beat.stall_limit_s or STALL_FLOOR_S
+    if beat.trainer_state == "T" or quiet > limit:
         return Health("stalled", "no progress", f"no new events for {quiet:.0f} s (state {beat.trainer_state})")
     return Health("running", "", f"{snapshot.truth.said_by}; heartbeat {beat.counter} on {beat.node}")
 
 
+def _quiet_s(beat: Heartbeat) -> float:
+    """Since the last progress, all by the node's own clock."""
+    if beat.since_progress_s is not None:
+        return beat.since_progress_s
+    return beat.written_at - (beat.last_progress_at or beat.trainer_started_at or beat.written_at)
+
+
+def _silent(snapshot: Snapshot, beat: Heartbeat) -> Health:
+    """A heartbeat that can't be written (a quota, a lost mount) is no death while events still come."""
+    logged_at = max((float(one.wall_times[-1]) for one in snapshot.curves.series.values() if len(one)), default=0.0)
+    if logged_at > beat.written_at + beat.interval_s:
+        return Health("running", "", "the heartbeat stands still, but the event files grow")
+    age = snapshot.now - beat.written_at
+    return Health("lost", "silent", f"the queue says RUNNING, but the heartbeat stands still for {age:.0f} s")
+
+
 def _ended(snapshot: Snapshot) -> Health:
-    """The exit record knows the cause; without one (KILL, lost node, cancelled while pending) Slurm's state does."""
-    truth, record = snapshot.truth, last_exit(snapshot)
-    if record is not None and record.final and not record.requeued:
-        agreed = f"exit record and {truth.said_by}" if truth.said_by else "exit record"
-        return Health("ended", record.cause, f"{agreed}: exit code {record.returncode}")
-    cause = truth.state.lower() or "vanished"
-    return Health("ended", cause, f"{truth.said_by}; no final exit record was left")
+    """Without a record (KILL, a lost node, cancelled while pending) only Slurm's state is left."""
+    truth, record = snapshot.truth, _final_record(snapshot)
+    said = _CAUSES.get(truth.state, truth.state.lower().replace("_", "-"))
+    if record is None:
+        return Health("ended", said or "vanished", f"{truth.said_by}; no final exit record was left")
+    if truth.state in _SLURM_ENDED and record.cause in _CONSEQUENCES and said != record.cause:
+        return Health("ended", said, f"{truth.said_by}; the exit record says {record.cause}")
+    agreed = f"exit record and {truth.said_by}" if truth.said_by else "exit record"
+    return Health("ended", record.cause, f"{agreed}: exit code {record.returncode}")
+
+
+def _final_record(snapshot: Snapshot) -> ExitRecord | None:
+    """How the last start ended, by its own record; None where it left none, or was queued again."""
+    record = last_exit(snapshot)
+    if record is None or not record.final or record.requeued:
+        return None
+    last_start = max([snapshot.truth.restarts, *(beat.restart for beat in snapshot.beats)])
+    return record if record.restart >= last_start else None
 
 
 def last_exit(snapshot: Snapshot) -> ExitRecord | None:
@@ -60,3 +121,17 @@ def last_exit(snapshot: Snapshot) -> ExitRecord | None:
 
 def _latest(snapshot: Snapshot) -> Heartbeat | None:
     return max(snapshot.beats, key=lambda beat: (beat.restart, beat.written_at), default=None)
+
+
+def _witnesses(snapshot: Snapshot) -> Iterator[Witness]:
+    yield from snapshot.truth.witnesses
+    beat, record = _latest(snapshot), last_exit(snapshot)
+    if beat is not None:
+        state = f", trainer {beat.trainer_state}" if beat.trainer_state else ""
+        still = ", and stands still" if snapshot.silent else ""
+        yield Witness("heartbeat", f"beat {beat.counter} of start {beat.restart} on {beat.node}{state}{still}",
+                      beat.written_at)  # fmt: skip
+    if record is not None:
+        word = "queued again" if record.requeued else "final" if record.final else "provisional"
+        said = f"{record.cause}, exit code {record.returncode} of start {record.restart} ({word})"
+        yield Witness("exit record", said, record.ended_at or record.started_at)

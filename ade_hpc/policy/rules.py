@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules: what the researcher wants done when something is found. Pure; the first rule that holds speaks.
 
-Where no rule speaks, the agent may be asked (see question.py): whatever proposes, the guard decides.
+Where no rule speaks, trouble with the process has a built-in answer (answers.py), and the agent may be asked about the
+rest (question.py): whatever proposes, the guard decides.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from ade_hpc.model import Change, Finding, Health, Proposal, Scalar
+from ade_hpc.policy.answers import answer
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.spec.preferences import Preferences
 from ade_hpc.spec.rules import Condition, Do, Rule
@@ -26,6 +28,9 @@ def propose(
     snapshot: Snapshot, health: Health, findings: Sequence[Finding], preferences: Preferences
 ) -> Proposal | None:
     """What should be done now, or None. Nothing is proposed on what is unknown, or for what a person has ended."""
+    model = preferences.agent is not None and preferences.agent.ask != "never"
+    if health.verdict == "pending" and snapshot.superseded_by is None:
+        return answer(snapshot, health, findings, model=model)
     if not may_be_judged(snapshot, health):
         return None
     ineffective = next((finding for finding in findings if finding.kind == "change-ineffective"), None)
@@ -34,7 +39,9 @@ def propose(
         reason = f"{seen['key']} was committed as {seen['committed']} but {seen['logged']} was logged: {ADVICE}"
         return Proposal("ask", "proof", reason, finding=ineffective)
     rule = next((rule for rule in preferences.rules if holds(rule.when, snapshot, health, findings)), None)
-    return _from_rule(rule, snapshot, health, findings) if rule else None
+    if rule is not None:
+        return _from_rule(rule, snapshot, health, findings)
+    return answer(snapshot, health, findings, model=model)
 
 
 def may_be_judged(snapshot: Snapshot, health: Health) -> bool:
@@ -52,7 +59,7 @@ def holds(condition: Condition, snapshot: Snapshot, health: Health, findings: Se
     if condition.finding is not None:
         return _matching(condition, findings) is not None
     if condition.health is not None:
-        return condition.health in (health.verdict, health.cause.replace("_", "-"))
+        return condition.health in (health.verdict, health.cause)
     return _metric_holds(condition, snapshot)
 
 

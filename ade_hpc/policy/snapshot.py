@@ -11,12 +11,30 @@ from ade_hpc.model import Change, ExitRecord, Heartbeat, JobTruth, Scalar
 
 
 @dataclass(frozen=True)
+class Death:
+    """How an attempt fell into trouble, and how far it had come.
+
+    cause: as in ``answers.trouble``. step: the last one that is known of it. signature: what makes two crashes the
+    same one. lives: how often it was started, requeues included.
+    """
+
+    attempt: int
+    cause: str
+    nodes: str = ""
+    step: int | None = None
+    signature: str = ""
+    lives: int = 1
+
+
+@dataclass(frozen=True)
 class Past:
     """What was done so far, and what is spent.
 
     gpu_hours: used by all attempts, requeues included. next_gpu_hours: what one more attempt may use at most (GPUs
     times its time limit). rule_uses: how often each rule has changed something. live_attempts and recent_submissions
-    are this user's, over all experiments, for the caps of the site file.
+    are this user's, over all experiments, for the caps of the site file. deaths: of the attempts before this one,
+    oldest first, as long as each was only started again: a change or a person begins anew. recent_starts: of this
+    experiment within an hour, requeues included. suspects: nodes on which several experiments died.
     """
 
     attempts: int = 0
@@ -27,6 +45,9 @@ class Past:
     next_gpu_hours: float = 0.0
     live_attempts: int = 0
     recent_submissions: int = 0
+    deaths: tuple[Death, ...] = ()
+    recent_starts: int = 0
+    suspects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +58,8 @@ class Snapshot:
     paused_by: who wants nothing to be done to it (`pause`, or a HOLD file), empty where nobody does.
     silent: the heartbeat is old *and* its counter did not move when it was read again within this tick.
     degraded: sources that should have answered and did not, one sentence each.
+    step: the last one that curves, heartbeat, exit record or checkpoints know of. signature: of its last crash.
+    resumable: there is a checkpoint to go on from.
     """
 
     experiment: str
@@ -53,3 +76,6 @@ class Snapshot:
     changes: tuple[Change, ...] = ()
     past: Past = field(default_factory=Past)
     degraded: tuple[str, ...] = ()
+    step: int | None = None
+    signature: str = ""
+    resumable: bool = False

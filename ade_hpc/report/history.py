@@ -35,11 +35,12 @@ class AttemptRow:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the story in words, from one entry of the ledger."""
+    """One line of the story in words, from one entry of the ledger. more: what stands below it, a line each."""
 
     time: float
     kind: str
     text: str
+    more: tuple[str, ...] = ()
 
 
 def attempts(folder: ExperimentDir) -> list[AttemptRow]:
@@ -69,7 +70,20 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
 def story(folder: ExperimentDir) -> tuple[list[Event], tuple[str, ...]]:
     """What was seen, proposed, refused and done, oldest first; and what is damaged in the ledger."""
     ledger = read_ledger(folder.ledger)
-    return [Event(entry.time, entry.kind, printable(_words(entry), 1500)) for entry in ledger.entries], ledger.notes
+    return [
+        Event(entry.time, entry.kind, printable(_words(entry), 1500), _more(entry)) for entry in ledger.entries
+    ], ledger.notes
+
+
+def _more(entry: Entry) -> tuple[str, ...]:
+    """Who said what of the job, and its last words."""
+    said = (entry.data.get("health") or {}).get("witnesses") or ()
+    sources = [f"{one['source']}: {one['said']}{_ago(entry.time, one.get('at'))}" for one in said]
+    return tuple(printable(line, 300) for line in (*sources, *(entry.data.get("evidence") or ())))
+
+
+def _ago(now: float, at: object) -> str:
+    return f" ({max(0.0, now - at):.0f} s before)" if isinstance(at, int | float) else ""
 
 
 def _words(entry: Entry) -> str:

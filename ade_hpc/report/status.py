@@ -10,6 +10,8 @@ from typing import Any
 
 from ade_hpc.errors import AdeError
 from ade_hpc.metrics.series import Curves
+from ade_hpc.metrics.text import printable
+from ade_hpc.model import Health
 from ade_hpc.policy.health import judge_health
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.report.schedule import Heart
@@ -25,8 +27,20 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
+class Said:
+    """One source, what it said of the job, and how old that is; None: as of now."""
+
+    source: str
+    said: str
+    age_s: float | None
+
+
+@dataclass(frozen=True)
 class StatusRow:
-    """One experiment. Times are POSIX seconds; ``problem`` says what could not be seen."""
+    """One experiment. Times are POSIX seconds; ``problem`` says what could not be seen.
+
+    domain: whose fault an end is: workload, infrastructure or unknown. sources: who said what of the job.
+    """
 
     name: str
     health: str = "unknown"
@@ -46,6 +60,8 @@ class StatusRow:
     paused_by: str = ""
     waits_for: str = ""
     spending: str = ""
+    domain: str = "unknown"
+    sources: tuple[Said, ...] = ()
 
 
 def gather(
@@ -106,6 +122,16 @@ def _row(one: Supervised, snapshot: Snapshot | None, now: float, prices: Mapping
         paused_by=snapshot.paused_by,
         waits_for=waits_for(one.name, one.ledger, snapshot.attempt),
         spending=spending(one.ledger, prices, now=now),
+        domain=health.domain,
+        sources=said(health, now),
+    )
+
+
+def said(health: Health, now: float) -> tuple[Said, ...]:
+    """Clocks of two machines differ: what seems to come from the future is new."""
+    return tuple(
+        Said(one.source, printable(one.said, 300), None if one.at is None else max(0.0, now - one.at))
+        for one in health.witnesses
     )
 
 

@@ -16,9 +16,10 @@ Silence is not death, and one source is not proof (docs/architecture.md, invaria
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
-from ade_hpc.model import AccountingRow, JobTruth, JobView, Phase, QueueRow, Source
+from ade_hpc.model import AccountingRow, JobTruth, JobView, Phase, QueueRow, Source, Witness
 
 # https://slurm.schedmd.com/job_state_codes.html; a flag is shown instead of the base state. COMPLETING still runs:
 # its processes may be alive. CONFIGURING waits for its nodes to boot: nothing of ours has started.
@@ -41,6 +42,11 @@ def conclude(view: JobView, queue: Source, accounting: Source) -> JobTruth:
 
     While the job is pending, ``start`` is the scheduler's estimate.
     """
+    witnesses = (_queue_says(view.queue, queue), _accounting_says(view.accounting, accounting))
+    return replace(_verdict(view, queue, accounting), witnesses=witnesses)
+
+
+def _verdict(view: JobView, queue: Source, accounting: Source) -> JobTruth:
     if not queue.answered:
         return _unknown(view, f"the queue did not answer{_because(queue)}")
     if view.queue is not None:
@@ -78,7 +84,8 @@ def _listed(view: JobView, row: QueueRow) -> JobTruth:
 
 def _unlisted(view: JobView) -> JobTruth:
     if not view.accounting:
-        return _unknown(view, "neither the queue nor accounting knows it: was it submitted on another cluster?")
+        why = "neither the queue nor accounting knows it: purged, or submitted on another cluster?"
+        return replace(_unknown(view, why), purged=True)
     newest = view.accounting[-1]
     if newest.state not in LIFE_OVER:
         said = newest.state or "something unreadable"
@@ -118,6 +125,29 @@ def _unknown(view: JobView, reason: str) -> JobTruth:
     state = view.queue.state if view.queue else rows[-1].state if rows else ""
     restarts = max(0, len(rows) - 1)
     return JobTruth("unknown", state, reason, restarts=restarts, elapsed_s=_elapsed(view), said_by="nobody")
+
+
+def _queue_says(row: QueueRow | None, source: Source) -> Witness:
+    if not source.answered:
+        return Witness("queue", f"no answer{_because(source)}")
+    if row is None:
+        return Witness("queue", "does not list it")
+    return Witness("queue", f"{row.state or 'unreadable'}{f' ({row.reason})' if row.reason else ''}")
+
+
+def _accounting_says(rows: tuple[AccountingRow, ...], source: Source) -> Witness:
+    """The newest life, as of the moment when it ended, began or was submitted."""
+    if source.answer == "off":
+        return Witness("accounting", "this cluster keeps none")
+    if not source.answered:
+        return Witness("accounting", f"no answer{_because(source)}")
+    if not rows:
+        return Witness("accounting", "does not know it")
+    row = rows[-1]
+    earlier = f" after {', '.join(one.state or 'unreadable' for one in rows[:-1])}" if rows[:-1] else ""
+    over = row.state in LIFE_OVER
+    code = f" {row.exit_code}:{row.signal}" if over else ""
+    return Witness("accounting", f"{row.state or 'unreadable'}{code}{earlier}", row.end or row.start or row.submit)
 
 
 def _elapsed(view: JobView) -> float:

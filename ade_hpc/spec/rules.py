@@ -25,20 +25,22 @@ FindingKind = Literal[
 ]
 FINDING_KINDS: tuple[str, ...] = get_args(FindingKind)
 
-# How a job can end: the causes of an exit record, and Slurm's final states in lower case. In a rule they are spelt with
-# dashes, and `out-of-memory` is one thing, whoever of us and Slurm saw it.
+# How a job can end, as `Health.cause` has it: the causes of an exit record, and what only Slurm's states tell. Spelt
+# with dashes, and `out-of-memory` is one thing, whoever of us and Slurm saw it.
 _EXITS = ("completed", "failed", "signal", "fenced", "superseded", "cancelled", "time-limit", "preempted")
 _FAULTS = ("stalled", "non-finite", "out-of-memory", "cuda-out-of-memory", "disk-full")
 _NOT_STARTED = ("image-changed", "image-missing", "command-missing", "no-config")
-_SLURM = ("boot_fail", "deadline", "node_fail", "out_of_memory", "timeout", "vanished", "silent")
-_HEALTH = {word.replace("_", "-") for word in (*get_args(Verdict), *_EXITS, *_FAULTS, *_NOT_STARTED, *_SLURM)}
+_SLURM = ("boot-fail", "deadline", "node-fail", "vanished", "silent")
+HEALTH_WORDS = frozenset({*get_args(Verdict), *_EXITS, *_FAULTS, *_NOT_STARTED, *_SLURM})
+_ALIASES = {"timeout": "time-limit"}
 
 
 def _health(word: str) -> str:
-    """``out-of-memory`` or ``out_of_memory``: people shouldn't have to know which of us wrote it."""
+    """``out-of-memory`` or ``OUT_OF_MEMORY``: people shouldn't have to know which of us wrote it."""
     key = word.lower().replace("_", "-")
-    if key not in _HEALTH:
-        raise ValueError(nearest(word, sorted(_HEALTH)))
+    key = _ALIASES.get(key, key)
+    if key not in HEALTH_WORDS:
+        raise ValueError(nearest(word, sorted(HEALTH_WORDS)))
     return key
 
 

@@ -54,7 +54,7 @@ class Actor:
             resume=proposal.resume,
             parent=self._parent(current, snapshot, proposal, preferences),
             replaces=snapshot.attempt,
-            directives=self._directives(snapshot.attempt, proposal),
+            directives=self._directives(snapshot, proposal),
             trailers={"Ade-Tick": tick, **({"Ade-Finding": f"{finding.kind} in {finding.tag}"} if finding else {})},
         )
         launcher = self.launcher()
@@ -115,17 +115,23 @@ class Actor:
         except AdeError as error:
             return f"attempt {plan.attempt} was given up: {error}"
 
-    def _directives(self, current: int, proposal: Proposal) -> dict[str, str | int | bool]:
-        """What the current attempt asks of Slurm beyond its experiment, and what the proposal adds to that."""
-        before = dict(_plan_of(self.one, current).directives)
+    def _directives(self, snapshot: Snapshot, proposal: Proposal) -> dict[str, str | int | bool]:
+        """What the current attempt asks of Slurm beyond its experiment, and what the proposal adds to that.
+
+        Nodes on which several experiments died are kept out, whoever proposes.
+        """
+        before = dict(_plan_of(self.one, snapshot.attempt).directives)
         asked = {
             name.replace("_", "-"): value
             for name, value in proposal.resources.items()
             if isinstance(value, str | int | bool)
         }
-        excluded = [str(before.get("exclude") or self.one.experiment.exclude or ""), *proposal.exclude_nodes]
-        if proposal.exclude_nodes:
-            asked["exclude"] = ",".join(nodes for nodes in excluded if nodes)
+        excluded = [str(before.get("exclude") or self.one.experiment.exclude or "")]
+        new = [
+            node for node in (*proposal.exclude_nodes, *snapshot.past.suspects) if node not in excluded[0].split(",")
+        ]
+        if new:
+            asked["exclude"] = ",".join(nodes for nodes in dict.fromkeys([*excluded, *new]) if nodes)
         return {**before, **asked}
 
     def _parent(

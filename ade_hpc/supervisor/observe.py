@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ade_hpc.errors import AdeError
+from ade_hpc.job.checkpoints import Checkpoint, list_checkpoints
 from ade_hpc.metrics.series import Curves
-from ade_hpc.model import Heartbeat, JobRef, JobTruth, Observation, Source
+from ade_hpc.model import ExitRecord, Heartbeat, JobRef, JobTruth, Observation, Source
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.scheduler.states import conclude
@@ -52,6 +53,9 @@ class Look:
             return None
         record = load_attempt(one.attempt)
         degraded = list(self.degraded.get(one.scheduler, ()))
+        curves = _curves(one, one.attempt, read_curves, degraded)
+        beats, exits = tuple(self.beats[one.name]), tuple(load_exits(one.attempt))
+        saved = saved_checkpoints(one)
         return Snapshot(
             experiment=one.name,
             now=self.now,
@@ -59,14 +63,17 @@ class Look:
             truth=self.truths[one.job.job_id],
             superseded_by=superseded_by(one.attempt),
             paused_by=one.paused_by(),
-            beats=tuple(self.beats[one.name]),
+            beats=beats,
             silent=one.name in self.silent,
-            exits=tuple(load_exits(one.attempt)),
-            curves=_curves(one, one.attempt, read_curves, degraded),
+            exits=exits,
+            curves=curves,
             config=record.config if record else {},
             changes=record.changes if record else (),
-            past=past_of(one, self.truths, self.usage),
+            past=past_of(one, self.truths, self.usage, now=self.now),
             degraded=tuple(degraded),
+            step=_last_step(curves, beats, exits, saved),
+            signature=_signature(exits),
+            resumable=bool(saved),
         )
 
 
@@ -130,6 +137,30 @@ def _has_ended(attempt: AttemptDir) -> bool:
 
 def _counters(beats: Sequence[Heartbeat]) -> set[tuple[str, int, int]]:
     return {(beat.node, beat.restart, beat.counter) for beat in beats}
+
+
+def saved_checkpoints(one: Supervised) -> list[Checkpoint]:
+    """Everything that the attempt in charge could go on from; whether it is whole is asked when it is chosen."""
+    checkpoint = one.experiment.checkpoint
+    if checkpoint is None or one.attempt is None:
+        return []
+    folders = (one.attempt.start, one.attempt.checkpoints)
+    return [found for folder in folders for found in list_checkpoints(folder, checkpoint.pattern)]
+
+
+def _last_step(
+    curves: Curves, beats: Sequence[Heartbeat], exits: Sequence[ExitRecord], saved: Sequence[Checkpoint]
+) -> int | None:
+    """How far the attempt has come, by whoever knows most: a writer buffers, and not every trainer logs."""
+    steps = [int(one.steps[-1]) for one in curves.series.values() if len(one)]
+    said = [beat.last_step for beat in beats] + [record.last_step for record in exits] + [one.step for one in saved]
+    return max([*steps, *(step for step in said if step is not None)], default=None)
+
+
+def _signature(exits: Sequence[ExitRecord]) -> str:
+    """What makes two crashes the same one: the words that the node found, else how it ended."""
+    last = exits[-1] if exits else None
+    return (last.signature or f"{last.cause} {last.returncode}") if last else ""
 
 
 def _curves(one: Supervised, attempt: AttemptDir, read_curves: ReadCurves, degraded: list[str]) -> Curves:

@@ -4,49 +4,130 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ade_hpc.launch.plan import Plan
-from ade_hpc.model import Change, JobTruth
-from ade_hpc.policy.snapshot import Past
+from ade_hpc.model import Change, Health, JobRef, JobTruth
+from ade_hpc.policy.answers import AUTHOR, NODE_FAULTS
+from ade_hpc.policy.health import trouble
+from ade_hpc.policy.snapshot import Death, Past
+from ade_hpc.store.layout import AttemptDir
+from ade_hpc.store.ledger import Entry, Ledger
+from ade_hpc.store.records import load_exits
 from ade_hpc.supervisor.experiment import Supervised
+
+HOUR_S = 3600.0
+SUSPECT_FOR_S = 7 * 24 * HOUR_S  # by then somebody has looked at the node
+SUSPECT_AFTER = 2  # different experiments
 
 
 @dataclass(frozen=True)
 class Usage:
-    """This user's, over all experiments: the site file caps them."""
+    """This user's, over all experiments: the site file caps them. suspects: nodes on which several of them died."""
 
     live_attempts: int
     recent_submissions: int
+    suspects: tuple[str, ...] = ()
 
 
 def usage_of(supervised: Sequence[Supervised], truths: Mapping[str, JobTruth], *, now: float) -> Usage:
     """Jobs that are alive or may be, and submissions of the last hour."""
     live = sum(1 for one in supervised for job in one.jobs if truths[job.job_id].phase != "ended")
-    recent = sum(1 for one in supervised for entry in one.ledger.of_kind("trying") if now - entry.time < 3600)
-    return Usage(live, recent)
+    recent = sum(1 for one in supervised for entry in one.ledger.of_kind("trying") if now - entry.time < HOUR_S)
+    return Usage(live, recent, _suspects(supervised, now=now))
 
 
-def past_of(one: Supervised, truths: Mapping[str, JobTruth], usage: Usage) -> Past:
+def past_of(one: Supervised, truths: Mapping[str, JobTruth], usage: Usage, *, now: float) -> Past:
     plans = [(entry.time, Plan.from_json(entry.data)) for entry in one.ledger.of_kind("intent")]
     refused = {entry.data.get("attempt") for entry in one.ledger.of_kind("refused")}
     made = [(time, plan) for time, plan in plans if plan.attempt not in refused]
     changed = [(time, plan) for time, plan in made if plan.changes]
     gpus, limit = one.experiment.gpus, one.experiment.time_limit_s
-    hours = sum(truths[job.job_id].elapsed_s for job in one.jobs) / 3600
+    hours = sum(_run_time_s(job, truths[job.job_id]) for job in one.jobs) / HOUR_S
     return Past(
         attempts=len(made),
         last_change_at=changed[-1][0] if changed else None,
         changes=_all_changes(changed),
         rule_uses=Counter(plan.author.removeprefix("rule:") for _, plan in made if plan.author.startswith("rule:")),
         gpu_hours=gpus * hours,
-        next_gpu_hours=gpus * (math.inf if limit is None else limit / 3600) if gpus else 0.0,
+        next_gpu_hours=gpus * (math.inf if limit is None else limit / HOUR_S) if gpus else 0.0,
         live_attempts=usage.live_attempts,
         recent_submissions=usage.recent_submissions,
+        deaths=_deaths(one, [plan for _, plan in made]),
+        recent_starts=_recent_starts(one, [time for time, _ in made], truths, now=now),
+        suspects=usage.suspects,
     )
 
 
 def _all_changes(changed: Sequence[tuple[float, Plan]]) -> tuple[Change, ...]:
     return tuple(change for _, plan in changed for change in plan.changes)
+
+
+def _run_time_s(job: JobRef, truth: JobTruth) -> float:
+    """Where accounting is off, or has forgotten the job, its exit records tell how long its starts lived."""
+    if truth.elapsed_s or truth.phase in ("pending", "running"):
+        return truth.elapsed_s
+    records = load_exits(AttemptDir(job.attempt_dir))
+    return sum(record.ended_at - record.started_at for record in records if record.ended_at is not None)
+
+
+# --- what it died of --------------------------------------------------------------------------------------------
+
+
+def _deaths(one: Supervised, made: Sequence[Plan]) -> tuple[Death, ...]:
+    """Of the attempts that were only started again, back to the last one that a rule, a model or a person made."""
+    plans = {plan.attempt: plan for plan in made}
+    plan = plans.get(one.attempt.number) if one.attempt is not None else None
+    found: list[Death] = []
+    while plan is not None and plan.author.startswith(AUTHOR) and plan.replaces is not None:
+        seen = [data for _, data in _troubles(one.ledger) if data.get("attempt") == plan.replaces]
+        found.append(_death(plan.replaces, seen[-1] if seen else {}))
+        plan = plans.get(plan.replaces)
+    return tuple(reversed(found))
+
+
+def _death(attempt: int, data: Mapping[str, Any]) -> Death:
+    job, seen = data.get("job") or {}, data.get("seen") or {}
+    step = seen.get("step")
+    return Death(
+        attempt,
+        _word(data),
+        str(job.get("nodes", "")),
+        step if isinstance(step, int) else None,
+        str(seen.get("signature", "")),
+        int(job.get("restarts", 0)) + 1,
+    )
+
+
+def _troubles(ledger: Ledger) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
+    """The ticks that saw the process in trouble, oldest first."""
+    return ((entry, entry.data) for entry in ledger.of_kind("observed") if _word(entry.data))
+
+
+def _word(data: Mapping[str, Any]) -> str:
+    health = data.get("health") or {}
+    return trouble(Health(health.get("verdict", "unknown"), str(health.get("cause", ""))))
+
+
+def _recent_starts(one: Supervised, made: Sequence[float], truths: Mapping[str, JobTruth], *, now: float) -> int:
+    """Attempts made within an hour, and requeues of the one in charge since an hour ago, as far as ticks saw them."""
+    attempts = sum(1 for time in made if now - time < HOUR_S)
+    if one.attempt is None or one.job is None:
+        return attempts
+    mine = [entry for entry in one.ledger.of_kind("observed") if entry.data.get("attempt") == one.attempt.number]
+    before = [int(entry.data["job"]["restarts"]) for entry in mine if now - entry.time >= HOUR_S]
+    return attempts + max(0, truths[one.job.job_id].restarts - (before[-1] if before else 0))
+
+
+def _suspects(supervised: Sequence[Supervised], *, now: float) -> tuple[str, ...]:
+    """Which node of several a job died on, nobody knows: only jobs of one node speak against theirs."""
+    died: dict[str, set[str]] = defaultdict(set)
+    for one in supervised:
+        for entry, data in _troubles(one.ledger):
+            node = str((data.get("job") or {}).get("nodes", ""))
+            if _word(data) in NODE_FAULTS and now - entry.time < SUSPECT_FOR_S and node and not set(node) & set("[,"):
+                died[node].add(one.name)
+    return tuple(sorted(node for node, names in died.items() if len(names) >= SUSPECT_AFTER))

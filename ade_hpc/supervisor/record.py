@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ade_hpc.metrics.text import printable
@@ -24,13 +25,14 @@ def record_tick(
     *,
     preferences_sha256: str,
     tick: str,
+    evidence: Sequence[str] = (),
 ) -> None:
     """One ledger line a tick: enough to explain the decision, and to replay it (see ``recorded.py``)."""
     data = {
         "tick": tick,
         "attempt": snapshot.attempt,
         "job": _job_json(snapshot),
-        "health": {"verdict": health.verdict, "cause": health.cause, "detail": health.detail},
+        "health": asdict(health),
         "findings": [finding_json(finding) for finding in findings],
         "decision": decision_json(decision) if decision else None,
         "degraded": list(snapshot.degraded),
@@ -39,6 +41,7 @@ def record_tick(
         "paused_by": snapshot.paused_by,
         "seen": _seen_json(snapshot),
         "past": _past_json(snapshot.past),
+        "evidence": list(evidence),
     }
     last = read_ledger(folder.ledger).of_kind("observed")[-1:]
     if health.verdict == "ended" and last and _lasting(last[0].data) == _lasting(data):
@@ -56,18 +59,27 @@ def _seen_json(snapshot: Snapshot) -> dict[str, Any]:
     """How far the curves had been read: a writer buffers, so the time of the tick does not tell."""
     every = [series for series in snapshot.curves.series.values() if len(series)]
     until = max((float(series.wall_times[-1]) for series in every), default=None)
-    return {"until": _json_safe(until), "points": sum(len(series) for series in every)}
+    return {
+        "until": _json_safe(until),
+        "points": sum(len(series) for series in every),
+        "step": snapshot.step,
+        "signature": printable(snapshot.signature, 200),
+        "resumable": snapshot.resumable,
+    }
 
 
 def _past_json(past: Past) -> dict[str, Any]:
     plain = {key: _json_safe(value) for key, value in vars(past).items()}
     changes = [{"key": change.key, "old": change.old, "new": change.new} for change in past.changes]
-    return {**plain, "changes": changes, "rule_uses": dict(past.rule_uses)}
+    deaths = [asdict(death) for death in past.deaths]
+    return {**plain, "changes": changes, "rule_uses": dict(past.rule_uses), "deaths": deaths}
 
 
 def _lasting(data: Mapping[str, Any]) -> dict[str, Any]:
     """What is worth saying again once a job has ended; other experiments go on, and their numbers stand in ``past``."""
-    return {key: json.loads(json.dumps(value)) for key, value in data.items() if key not in ("tick", "past")}
+    kept = {key: json.loads(json.dumps(value)) for key, value in data.items() if key not in ("tick", "past")}
+    kept["health"].pop("witnesses", None)  # the queue forgets an ended job after a while, and that is no news
+    return kept
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

@@ -97,6 +97,9 @@ class Recorded:
             changes=record.changes,
             past=_load(Past, {key: _number(value) for key, value in data["past"].items()}),
             degraded=tuple(data["degraded"]),
+            step=data["seen"].get("step"),
+            signature=str(data["seen"].get("signature", "")),
+            resumable=bool(data["seen"].get("resumable")),
         )
 
     def _answers(self, tick: object) -> tuple[Mapping[str, Any], ...]:

@@ -34,6 +34,7 @@ from ade_hpc.store.lease import lease
 from ade_hpc.store.ledger import append, read_ledger
 from ade_hpc.supervisor.act import Actor
 from ade_hpc.supervisor.consult import Pending, consult, open_question, open_since
+from ade_hpc.supervisor.evidence import last_words
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
 from ade_hpc.supervisor.memory import remember
 from ade_hpc.supervisor.news import NO_JUDGEMENT
@@ -52,7 +53,8 @@ LEAST_MODEL_TIME_S = 5.0
 class Report:
     """What one tick has to say of one experiment. ``code`` is the exit code that this experiment asks for.
 
-    question: what waits for a language model, empty where nothing does.
+    question: what waits for a language model, empty where nothing does. evidence: the last lines that the job wrote,
+    where a person is asked about its end.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     decision: Decision | None = None
     question: str = ""
+    evidence: tuple[str, ...] = ()
     done: str = ""
     problems: tuple[str, ...] = ()
     code: int = CLEAN
@@ -159,8 +162,9 @@ class Ticker:
         decision, wish, pending = thought.decision, thought.wish, None
         if thought.asked is not None:
             pending = Pending(one, snapshot, health, findings, preferences, thought.asked)
+        evidence = _evidence(one, snapshot, health, decision)
         report = Report(
-            one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded,
+            one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded, evidence=evidence,
             question=pending.question.why if pending else "",
             code=_code(snapshot, health, findings, decision, waits=thought.proposed or pending is not None),
         )  # fmt: skip
@@ -168,7 +172,9 @@ class Ticker:
             return report, None
         note_audience(one.folder, one.ledger, preferences.notify, now=snapshot.now)
         sha256 = preferences.sha256
-        record_tick(one.folder, snapshot, health, findings, decision, preferences_sha256=sha256, tick=tick)
+        record_tick(
+            one.folder, snapshot, health, findings, decision, preferences_sha256=sha256, tick=tick, evidence=evidence
+        )
         if pending is not None:
             open_question(pending)
         if wish is not None and decision is not None:
@@ -263,13 +269,24 @@ def _read_curves(one: Supervised, attempt: AttemptDir) -> Curves:
 def _code(
     snapshot: Snapshot, health: Health, findings: Sequence[Finding], decision: Decision | None, *, waits: bool = False
 ) -> int:
-    """4 where a person must look: a run that fails and nothing will be done. waits: for a word that will come."""
+    """4 where a person must look: one is asked, or a run fails and nothing will be done. waits: for a word that will
+    come."""
     if snapshot.degraded or health.verdict == "unknown":
         return DEGRADED
-    acted = decision is not None and decision.outcome in ("allow", "propose") and decision.proposal.action != "ask"
+    if decision is not None and decision.proposal.action == "ask":
+        return PERSON_NEEDED
+    acted = decision is not None and decision.outcome in ("allow", "propose")
     failing = any(finding.severity == "intervene" for finding in findings) or is_trouble(health)
     watched_only = decision is not None and decision.outcome == "observe"
     return PERSON_NEEDED if failing and not acted and not watched_only and not waits else CLEAN
+
+
+def _evidence(one: Supervised, snapshot: Snapshot, health: Health, decision: Decision | None) -> tuple[str, ...]:
+    """What a person wants to read first who is asked about a job that has ended."""
+    asked = decision is not None and decision.proposal.action == "ask"
+    if not asked or health.verdict != "ended" or not is_trouble(health):
+        return ()
+    return last_words(one.folder.attempt(snapshot.attempt), snapshot)
 
 
 def _unjudged(report: Report, why: str, code: int) -> Report:

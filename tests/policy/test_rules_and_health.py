@@ -69,7 +69,7 @@ def test_a_whole_number_stays_one(do: str, new: int) -> None:
 
 def test_exclude_node_names_the_nodes_of_the_attempt() -> None:
     text = "[{name: a, when: {health: node-fail}, do: {exclude_node: true, resume: last-healthy}}]"
-    proposal = propose(SNAPSHOT, Health("ended", "node_fail"), (), rules(text))
+    proposal = propose(SNAPSHOT, Health("ended", "node-fail"), (), rules(text))
     assert proposal is not None
     assert proposal.exclude_nodes == ("n1",)
 
@@ -112,7 +112,7 @@ def health(truth: JobTruth = RUNNING, **more: object) -> Health:
         (health(JobTruth("pending", "PENDING", "Priority")), "pending", "Priority"),
         (health(JobTruth("unknown", "RUNNING"), beats=(BEAT,)), "unknown", "RUNNING"),
         (health(JobTruth("ended", "FAILED", exit_code=3), exits=(EXIT,)), "ended", "failed"),
-        (health(JobTruth("ended", "NODE_FAIL"), beats=(BEAT,)), "ended", "node_fail"),
+        (health(JobTruth("ended", "NODE_FAIL"), beats=(BEAT,)), "ended", "node-fail"),
         (health(JobTruth("ended", "PREEMPTED"), exits=(replace(EXIT, requeued=True),)), "ended", "preempted"),
         (health(JobTruth("ended", ""), exits=(replace(EXIT, final=False),)), "ended", "vanished"),
     ],

@@ -120,9 +120,9 @@ def test_every_number_is_the_ledger_s(tmp_path: Path) -> None:
     [
         ("propose", {}, "ade-hpc approve tiny"),
         ("auto", {"ignore_config": True}, "param_groups"),
-        ("auto", {"optimizer": {"lr": 0.05}, "exit_at": 30, "exit_with": 3}, "has ended (failed) and no rule"),
+        ("auto", {"optimizer": {"lr": 0.05}, "exit_at": 30, "exit_with": 3}, "the same crash at the same place"),
     ],
-    ids=["a proposal waits", "a change had no effect", "a crash without a rule"],
+    ids=["a proposal waits", "a change had no effect", "a crash that comes again"],
 )
 def test_what_needs_a_person_is_said(tmp_path: Path, mode: str, config: dict[str, object], sentence: str) -> None:
     project = make_project(tmp_path, mode=mode, config=config)
