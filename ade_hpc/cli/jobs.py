@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import typer
 
+from ade_hpc.cli.hangup import end_with_reader
 from ade_hpc.cli.tables import sentence
 from ade_hpc.errors import AdeError
 from ade_hpc.launch.schedulers import open_scheduler
@@ -73,6 +74,7 @@ def logs(name: str, attempt: int | None, *, follow: bool) -> None:
         for path in report.log_files(folder, attempt):
             sys.stdout.write(report.tail(path))
         return
+    end_with_reader()
     for text in report.wait_and_follow(folder, attempt):
         sys.stdout.write(text)
         sys.stdout.flush()

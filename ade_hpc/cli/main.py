@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +10,8 @@ import typer
 
 from ade_hpc import __version__
 from ade_hpc.cli import for_laptop, schedule
-from ade_hpc.errors import AdeError
+from ade_hpc.cli.entry import LAPTOP, run
+from ade_hpc.errors import RemoteError, UsageError
 
 app = typer.Typer(
     name="ade-hpc",
@@ -32,45 +31,34 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 
 
-def run() -> None:
-    """The entry point: every error of ours is one sentence on stderr and an exit code, never a traceback."""
-    try:
-        app()
-    except AdeError as error:
-        print(f"ade-hpc: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - a fault of ours is one sentence too; its traceback is kept
-        print(f"ade-hpc: internal error ({type(error).__name__}); please report {_keep_traceback()}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _keep_traceback() -> str:
-    """Write the traceback where its reader finds it; never into a run folder or a log that is shared."""
-    import tempfile
-    import traceback
-
-    handle, name = tempfile.mkstemp(prefix="ade-hpc-error-", suffix=".txt")
-    with os.fdopen(handle, "w") as file:
-        traceback.print_exc(file=file)
-    return name
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"ade-hpc {__version__}")
         raise typer.Exit
 
 
+def _client(caller: tuple[str, str] | None) -> None:
+    """A laptop calls: versions that do not fit say so before anything is done."""
+    if caller is not None:
+        from ade_hpc.remote.installed import mismatch
+
+        if said := mismatch(__version__, *caller):
+            raise RemoteError(said)
+
+
 @app.callback()
 def main(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(metavar="LOGIN", help="Run the command there, over SSH; see docs/remote.md.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    client: Annotated[tuple[str, str] | None, typer.Option(hidden=True, callback=_client, is_eager=True)] = None,
 ) -> None:
     """Runs deep-learning experiments on Slurm overnight: watches, diagnoses, repairs and resubmits them."""
+    if host is not None and context.invoked_subcommand not in LAPTOP:
+        raise UsageError("--host comes first: ade-hpc --host LOGIN COMMAND")
+    context.obj = host
 
 
 @app.command()

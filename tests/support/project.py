@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from ade_hpc.launch.cancel import cancel
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.launch.submit import experiment_dir, submit
@@ -114,6 +115,11 @@ class Project:
             return exits[-1].cause if exits and exits[-1].final and not exits[-1].requeued else ""
 
         return wait_for(cause, timeout, f"attempt {attempt} left no final exit record")
+
+    def end(self) -> None:
+        """Cancel whatever runs, and wait for it."""
+        cancel(self.folder, self.scheduler, who="the test")
+        self.wait_for_exit(len(self.folder.attempts()))
 
     def wait_until_over(self, attempt: int, timeout: float = 30.0) -> str:
         """As `wait_for_exit`, and the scheduler knows it too."""

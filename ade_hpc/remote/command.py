@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ade-hpc --host LOGIN COMMAND`: the same command line over there, with its output, errors and exit code here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from ade_hpc.errors import HostSilent, RemoteError, UsageError
+from ade_hpc.remote.connect import connect
+from ade_hpc.remote.exchange import Exchange
+from ade_hpc.remote.installed import run_installed
+from ade_hpc.remote.transport import Transport
+
+HERE = {
+    "init": "writes files into a project here",
+    "check": "reads the files of a project here",
+    "demo": "shows the story on this machine",
+}
+READING = frozenset({"status", "history", "logs", "report", "backtest", "diagnose", "plot", "doctor"})
+FOLLOWING = frozenset({"--follow", "-f", "--watch"})
+READING_S = 300.0  # they ask a scheduler that may be slow, and draw
+ENDED_BY_SIGNAL = 255
+
+
+def run_there(host: str, words: Sequence[str]) -> int:
+    """Run it, and return its exit code. Raises UsageError for a command that makes no sense there.
+
+    A command that only reads is tried once more where the connection breaks; for another one it is said how to look.
+    """
+    if words and words[0] in HERE:
+        raise UsageError(f"`{words[0]}` {HERE[words[0]]}: run it without --host")
+    follows = bool(FOLLOWING.intersection(words))
+    reads = bool(words) and words[0] in READING
+    with connect(host) as connection:
+        try:
+            return _follow(connection, words) if follows else _once(connection, words, READING_S if reads else None)
+        except HostSilent as error:
+            if follows or not reads:
+                raise HostSilent(f"{error}; {_advice(host, words, follows=follows)}") from error
+            lost = error
+    try:
+        with connect(host, attended=False) as connection:
+            return _once(connection, words, READING_S)
+    except RemoteError:
+        raise HostSilent(f"{lost}; try again") from lost
+
+
+def _advice(host: str, words: Sequence[str], *, follows: bool) -> str:
+    if follows:
+        return f"jobs there run on; go on with: ade-hpc --host {host} {' '.join(words)}"
+    return f"whether `{words[0]}` was done is not known; look with: ade-hpc --host {host} status"
+
+
+def _once(connection: Transport, words: Sequence[str], timeout_s: float | None) -> int:
+    """Output is shown when all of it is here: so a second try shows nothing twice."""
+    exchange = Exchange.of(words)
+    with exchange.over(connection) as fetch:
+        ran = run_installed(connection, exchange.words, env=_terminal(), timeout_s=timeout_s)
+        if ran.returncode == 0:
+            fetch()
+    _show(sys.stdout, exchange.named_here(ran.stdout))
+    _show(sys.stderr, exchange.named_here(ran.stderr))
+    return _code(connection, ran.returncode)
+
+
+def _follow(connection: Transport, words: Sequence[str]) -> int:
+    ran = run_installed(
+        connection,
+        words,
+        env=_terminal(),
+        stdout=lambda data: _show(sys.stdout, data),
+        stderr=lambda data: _show(sys.stderr, data),
+        timeout_s=None,
+    )
+    return _code(connection, ran.returncode)
+
+
+def _code(connection: Transport, code: int) -> int:
+    if code == ENDED_BY_SIGNAL:
+        raise RemoteError(f"{connection.host}: ade-hpc was ended there by a signal; is there a limit on that node?")
+    return code
+
+
+def _show(stream: TextIO, data: bytes) -> None:
+    """Bytes as they came."""
+    stream.buffer.write(data)
+    stream.buffer.flush()
+
+
+def _terminal() -> dict[str, str]:
+    """What a terminal here means for a program there, which has none: how wide it is, and whether it shows colours."""
+    wanted = {}
+    if columns := os.environ.get("COLUMNS") or _columns():
+        wanted["COLUMNS"] = columns
+    if sys.stdout.isatty():
+        wanted |= {"NO_COLOR": "1"} if os.environ.get("NO_COLOR") else {"FORCE_COLOR": "1"}
+    return wanted
+
+
+def _columns() -> str:
+    for handle in (0, 1, 2):
+        try:
+            return str(os.get_terminal_size(handle).columns)
+        except OSError:
+            continue
+    return ""
