@@ -99,6 +99,16 @@ class AccountingRow:
 
 
 @dataclass(frozen=True)
+class StepRow:
+    """One step of a job's last life, as ``sacct`` shows it: ``batch``, ``extern``, ``0``, ..."""
+
+    step: str
+    state: str
+    exit_code: int = 0
+    signal: int = 0
+
+
+@dataclass(frozen=True)
 class JobView:
     """Everything a scheduler said of one job: judged by nobody yet."""
 

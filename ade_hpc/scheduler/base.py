@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ade_hpc.model import JobRef, Lookup, Observation, Submission
+    from ade_hpc.model import JobRef, Lookup, Observation, StepRow, Submission
 
 
 class Scheduler(Protocol):
@@ -45,6 +45,12 @@ class Scheduler(Protocol):
         """All that is known of these jobs, with one queue query and one accounting query (none for no jobs).
 
         Never raises: a source that gave no answer says so.
+        """
+
+    def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
+        """The steps of jobs that failed, by job id, with one accounting query: some ends show on a step only.
+
+        Never raises: whoever knows nothing of steps has none.
         """
 
     def cancel(self, job: JobRef) -> None:

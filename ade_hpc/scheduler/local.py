@@ -31,7 +31,7 @@ from ade_hpc.store.files import create_exclusive, private_dir, read_json, write_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ade_hpc.model import JobRef, Submission
+    from ade_hpc.model import JobRef, StepRow, Submission
 
 RUNNER = "ade_hpc.scheduler.local_runner"
 START_S = 20.0  # a Python that starts from a slow disk
@@ -83,6 +83,10 @@ class LocalScheduler:
 
     def observe(self, jobs: Sequence[JobRef]) -> Observation:
         return Observation(Source("answered"), Source("answered"), {job.job_id: _view(job) for job in jobs})
+
+    def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
+        """A local job has no steps."""
+        return {}
 
     def cancel(self, job: JobRef) -> None:
         """TERM now; whoever looks at the job after CANCEL_GRACE_S seconds sends KILL."""

@@ -11,11 +11,12 @@ as a row with an empty state, so that it makes that job unknown instead of absen
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ade_hpc.model import AccountingRow, QueueRow
+from ade_hpc.model import AccountingRow, QueueRow, StepRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -60,6 +61,19 @@ def parse_accounting(text: str, asked: Collection[str]) -> tuple[AccountingRows,
             row = AccountingRow(job_id, "")
         found.setdefault(job_id, []).append(row)
     return {job_id: tuple(sorted(rows, key=_age)) for job_id, rows in found.items()}, notes
+
+
+def parse_steps(text: str, asked: Collection[str]) -> dict[str, tuple[StepRow, ...]]:
+    """Steps from ``sacct -P -n -o SACCT_FORMAT`` by asked job id; what can't be read proves nothing: it is left out."""
+    found: dict[str, list[StepRow]] = {}
+    for line in text.split("\n"):
+        row_id, _, rest = line.partition(SEPARATOR)
+        job, _, step = row_id.strip().partition(".")
+        for job_id in _asked_ids(job, asked) if step and rest else ():
+            with contextlib.suppress(ValueError):
+                state, code, *_ = rest.split(SEPARATOR)
+                found.setdefault(job_id, []).append(StepRow(step, _state(state), *_exit_code(code.strip())))
+    return {job_id: tuple(steps) for job_id, steps in found.items()}
 
 
 def parse_job_ids(text: str) -> list[str]:

@@ -22,6 +22,7 @@ from ade_hpc.scheduler.parse import (
     parse_accounting,
     parse_job_ids,
     parse_queue,
+    parse_steps,
 )
 from ade_hpc.scheduler.refusal import NO_SUCH_JOB, SILENCE, is_unclear, own_words, what_to_change
 from ade_hpc.scheduler.run import find_program, run
@@ -29,10 +30,10 @@ from ade_hpc.scheduler.script import FOLDER, LOGS, NAME, script_text
 from ade_hpc.store.files import private_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from ade_hpc.model import AccountingRow, JobRef, QueueRow, Submission
+    from ade_hpc.model import AccountingRow, JobRef, QueueRow, StepRow, Submission
     from ade_hpc.scheduler.run import Completed
 
 TIMEOUT_S = 30.0
@@ -128,6 +129,10 @@ class SlurmScheduler:
         views = {job.job_id: JobView(job.job_id, queued.get(job.job_id), lives.get(job.job_id, ())) for job in jobs}
         return Observation(_noted(queue, queue_notes), _noted(accounting, notes), views)
 
+    def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
+        asked = list(dict.fromkeys(job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)))
+        return parse_steps(self._ask_accounting("--jobs", ",".join(asked), whole=False)[1], asked) if asked else {}
+
     def cancel(self, job: JobRef) -> None:
         if not (JOB_ID.fullmatch(job.job_id) and NAME.fullmatch(job.name)):
             raise SchedulerError(f"{job.job_id!r} ({job.name!r}) is no job of Slurm")
@@ -176,8 +181,10 @@ class SlurmScheduler:
             return Source("answered"), answer.stdout
         return Source("failed", f"squeue: {answer.words}"), ""
 
-    def _ask_accounting(self, *arguments: str) -> tuple[Source, str]:
-        options = ("--duplicates", "--allocations", "--parsable2", "--noheader", f"--user={os.getuid()}")
+    def _ask_accounting(self, *arguments: str, whole: bool = True) -> tuple[Source, str]:
+        """whole: all lives of a job without their steps; else the last life with them."""
+        which = ("--duplicates", "--allocations") if whole else ()
+        options = (*which, "--parsable2", "--noheader", f"--user={os.getuid()}")
         try:
             answer = self._query("sacct", *options, f"--delimiter={SEPARATOR}", f"--format={SACCT_FORMAT}", *arguments)
         except SchedulerError as error:

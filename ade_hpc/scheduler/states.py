@@ -16,10 +16,12 @@ Silence is not death, and one source is not proof (docs/architecture.md, invaria
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from ade_hpc.model import AccountingRow, JobTruth, JobView, Phase, QueueRow, Source, Witness
+from ade_hpc.model import AccountingRow, JobTruth, JobView, Phase, QueueRow, Source, StepRow, Witness
+from ade_hpc.scheduler.parse import OUT_OF_MEMORY_SIGNAL
 
 # https://slurm.schedmd.com/job_state_codes.html; a flag is shown instead of the base state. COMPLETING still runs:
 # its processes may be alive. CONFIGURING waits for its nodes to boot: nothing of ours has started.
@@ -44,6 +46,15 @@ def conclude(view: JobView, queue: Source, accounting: Source) -> JobTruth:
     """
     witnesses = (_queue_says(view.queue, queue), _accounting_says(view.accounting, accounting))
     return replace(_verdict(view, queue, accounting), witnesses=witnesses)
+
+
+def with_steps(truth: JobTruth, steps: Sequence[StepRow]) -> JobTruth:
+    """An OOM kill of one ``srun`` among several leaves the job FAILED, and only that step says why."""
+    killed = next((one for one in steps if one.state == "OUT_OF_MEMORY" or one.signal == OUT_OF_MEMORY_SIGNAL), None)
+    if killed is None or (truth.phase, truth.state) != ("ended", "FAILED"):
+        return truth
+    said = Witness("accounting", f"step {killed.step}: OUT_OF_MEMORY", truth.end)
+    return replace(truth, state="OUT_OF_MEMORY", witnesses=(*truth.witnesses, said))
 
 
 def _verdict(view: JobView, queue: Source, accounting: Source) -> JobTruth:

@@ -17,7 +17,7 @@ from ade_hpc.metrics.series import Curves
 from ade_hpc.model import ExitRecord, Heartbeat, JobRef, JobTruth, Observation, Source
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.scheduler.base import Scheduler
-from ade_hpc.scheduler.states import conclude
+from ade_hpc.scheduler.states import conclude, with_steps
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats, superseded_by
 from ade_hpc.supervisor.experiment import Supervised
@@ -90,6 +90,7 @@ def look(
         jobs = [job for one in supervised if one.scheduler == kind for job in one.jobs]
         seen = _ask(kind, jobs, open_scheduler)
         truths |= {job.job_id: _conclude(job, seen) for job in jobs}
+        truths |= _failed_steps(kind, supervised, truths, open_scheduler)
         sources = (("queue", seen.queue), ("accounting", seen.accounting))
         degraded[kind] = tuple(f"{kind} {name}: {one.detail}" for name, one in sources if one.answer == "failed")
     now = time.time()
@@ -105,6 +106,21 @@ def _ask(kind: str, jobs: Sequence[JobRef], open_scheduler: Callable[[str], Sche
     except AdeError as error:
         failed = Source("failed", str(error))
         return Observation(failed, failed, {})
+
+
+def _failed_steps(
+    kind: str,
+    supervised: Sequence[Supervised],
+    truths: Mapping[str, JobTruth],
+    open_scheduler: Callable[[str], Scheduler],
+) -> dict[str, JobTruth]:
+    """The one follow-up of a tick: of jobs in charge that failed, the steps may say more."""
+    mine = [one.job for one in supervised if one.scheduler == kind and one.job is not None]
+    failed = [job for job in mine if (truths[job.job_id].phase, truths[job.job_id].state) == ("ended", "FAILED")]
+    if not failed:
+        return {}
+    steps = open_scheduler(kind).steps(failed)
+    return {job.job_id: with_steps(truths[job.job_id], steps.get(job.job_id, ())) for job in failed}
 
 
 def _conclude(job: JobRef, seen: Observation) -> JobTruth:

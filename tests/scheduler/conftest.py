@@ -40,8 +40,12 @@ class Recorded:
     def queue(self, name: str) -> str:
         return self._project(f"{name}-queue", SQUEUE_COLUMNS, OURS_OF_SQUEUE)
 
+    def steps(self, name: str) -> str:
+        """Jobs and their steps, as sacct shows them without --allocations."""
+        return self._project(f"{name}-accounting", SACCT_COLUMNS, SACCT_FORMAT.split(","))
+
     def accounting(self, name: str) -> str:
-        text = self._project(f"{name}-accounting", SACCT_COLUMNS, SACCT_FORMAT.split(","))
+        text = self.steps(name)
         return "\n".join(line for line in text.split("\n") if "." not in line.split(SEPARATOR)[0])  # -X: no steps
 
     def jobs(self, name: str) -> dict[str, Any]:
