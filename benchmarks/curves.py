@@ -35,7 +35,7 @@ VAGUE = {"never-learns", "plateau", "slow", "diverging", "collapse", "oscillatin
 def ours(curves: Curves, run: dict[str, Any]) -> Answer:
     """The detectors with the objective that the run's user would have named."""
     found = find(curves, Guess(run["tag"], run["goal"], run["target"]))
-    return Answer(frozenset(f.kind for f in found), any(f.severity == "intervene" for f in found))
+    return Answer(frozenset(f.kind for f in found if f.kind in KINDS), any(f.severity == "intervene" for f in found))
 
 
 def theirs(rules: Rules, curves: Curves, run: dict[str, Any], finished: float) -> Answer:

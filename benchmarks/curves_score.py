@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ade_hpc.metrics.detect import DETECTORS
+from ade_hpc.metrics.detect import DETECTORS, WITNESSES
 from curves_lab.recipe import UNHARMED
 
-KINDS = tuple(detector.kind for detector in DETECTORS)
+# Witnesses explain a kind and are none themselves: no run is labelled so.
+KINDS = tuple(detector.kind for detector in DETECTORS if detector.kind not in WITNESSES)
 
 
 @dataclass(frozen=True)

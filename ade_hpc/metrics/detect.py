@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ade_hpc.metrics import detect_blowup, detect_clock, detect_decline, detect_progress
+from ade_hpc.metrics import detect_blowup, detect_clock, detect_decline, detect_progress, detect_witness
 from ade_hpc.metrics.detect_case import Case, Detector, json_safe
 from ade_hpc.metrics.detect_thresholds import Thresholds
 from ade_hpc.metrics.objective import Objective, guess
@@ -37,7 +37,9 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("plateau", detect_progress.plateau),
     Detector("spike", detect_blowup.spike),
     Detector("stalled", detect_clock.stalled),
+    *detect_witness.DETECTORS,
 )
+WITNESSES = frozenset(detector.kind for detector in detect_witness.DETECTORS)
 # Kinds that are judged over a stretch of the run: their onset is where that begins, not where something happened.
 GRADUAL = frozenset({"oscillating", "never-learns", "slow", "plateau"})
 
@@ -57,7 +59,7 @@ def find(
     cause = _cause([f for f in found if f.severity == "intervene"])
     if cause is None:
         return notes
-    return (cause, *(n for n in notes if n.kind not in GRADUAL and _began(n) < _began(cause)))
+    return (cause, *(note for note in notes if _stands_beside(note, cause)))
 
 
 def _cause(interventions: Sequence[Finding]) -> Finding | None:
@@ -71,6 +73,11 @@ def _cause(interventions: Sequence[Finding]) -> Finding | None:
     cause = min((f for f in interventions if f.kind == interventions[0].kind), key=_began)
     dates = [_began(f) for f in interventions if f.kind not in GRADUAL]
     return replace(cause, onset=min([_began(cause), *dates]))
+
+
+def _stands_beside(note: Finding, cause: Finding) -> bool:
+    """Is the note news beside the cause? What came after it is its consequence, unless it explains it."""
+    return note.kind in WITNESSES or (note.kind not in GRADUAL and _began(note) < _began(cause))
 
 
 def _began(found: Finding) -> float:

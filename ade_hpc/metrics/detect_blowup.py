@@ -126,7 +126,7 @@ def diverging(case: Case) -> Iterator[Finding]:
     }
     for rise in rises.values():
         curve, matters = rise.curve, _rise_matters(case, rise, rises)
-        if (rise.returning or rise.at_once) and not matters:
+        if not matters and (rise.returning or rise.at_once or _only_a_term(case, rise)):
             continue
         began = last_good(curve.cost[: rise.first]) if rise.first else 0
         yield finding(
@@ -175,6 +175,16 @@ def _rise_matters(case: Case, rise: _Rise, rises: Mapping[str, _Rise]) -> bool:
         return lasts and lost_since(case, case.goal, rise.time)
     long = rise.points >= limits.diverging_blind_points and not rise.returning
     return long and lasts and rise.height >= limits.diverging_blind_factor
+
+
+def _only_a_term(case: Case, rise: _Rise) -> bool:
+    """Is it one term of a loss, or an adversary's, beside an objective that is no worse? Such losses may grow."""
+    if case.roles[rise.curve.tag].main or case.goal is None:
+        return False
+    before, after = case.goal.until(rise.time)[-5:], case.goal.since(rise.time)[-5:]
+    if not len(before) or not len(after):
+        return len(after) > 0
+    return float(np.median(after)) <= float(np.median(before)) + 3 * case.goal.noise
 
 
 def spike(case: Case) -> Iterator[Finding]:

@@ -62,6 +62,8 @@ def _objective_hurt(case: Case, val: Trace) -> bool:
     course = case.course
     if course is None or course.tag == val.tag:
         return course is not None
+    if course.gain <= case.limits.gain_wanders * course.wander:
+        return False  # what was never learned can't be lost
     hurt = course.best + max(case.limits.overfit_score * course.gain, 3 * course.noise)
     return trailing(course.smooth > hurt) >= case.limits.overfit_points
 
@@ -124,7 +126,8 @@ def _training_lost(case: Case, time: float) -> bool:
 def oscillating(case: Case) -> Iterator[Finding]:
     """The objective swings over a good part of all it has gained and gets nowhere.
 
-    Returns swing by nature, and so does a run under a cyclic learning rate: neither is judged.
+    Returns swing by nature, and so does a run under a cyclic learning rate: neither is judged. Where no rate is logged,
+    the schedule may be the reason too: a note.
     """
     course, limits = _unbatched(case), case.limits
     if course is None or case.by_return or case.resumed or len(course) < limits.swing_points or case.cyclic:
@@ -147,7 +150,7 @@ def oscillating(case: Case) -> Iterator[Finding]:
         course,
         first,
         len(course) - 1,
-        "intervene" if case.held_out else "note",
+        "intervene" if case.held_out and case.witness("rate") is not None else "note",
         float(course.times[first]),
         low=course.value(float(low)),
         high=course.value(float(high)),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ade_hpc.metrics.detect_case import Case, Trace, finding
+from ade_hpc.metrics.detect_witness import starved
 from ade_hpc.metrics.smooth import Array, noise, start_error
 from ade_hpc.model import Finding
 
@@ -22,7 +23,7 @@ def never_learns(case: Case) -> Iterator[Finding]:
     """Neither the objective nor a trained loss is better than at the start, after ample time.
 
     A loss may settle a little at first, to what a constant answer costs. A held-out score that stays near the bottom
-    is enough by itself: the training set may be learned by heart.
+    is worth a note by itself: a training set that is learned by heart may be understood later.
     """
     course, goal = case.course, case.goal
     if course is None or goal is None or not _ample(case, course) or _creeping(case) is not None:
@@ -34,15 +35,14 @@ def never_learns(case: Case) -> Iterator[Finding]:
     settled = not case.by_return and all(_settled(case, curve) for curve in judged)
     if not (still or settled) or _score_is_high(case):
         return
-    surely = still or not _score_moved(case)
-    if case.by_return:
-        surely = course.points >= case.limits.learn_return_surely
+    by_heart = any(_share_won(loss) > case.limits.slow_gain for loss in case.losses)
+    sure = case.by_return or (not by_heart and (still or not _score_moved(case)))
     yield finding(
         "never-learns",
         course,
         0,
         len(course) - 1,
-        "intervene" if surely else "note",
+        "intervene" if sure and (starved(case) or _ample(case, course, case.limits.learn_surely)) else "note",
         float(course.times[0]),
         start=course.value(course.start),
         best=course.value(course.best),
@@ -57,13 +57,13 @@ def slow(case: Case) -> Iterator[Finding]:
     steady, limits = _creeping(case), case.limits
     if case.course is None or steady is None or not _ample(case, case.course):
         return
-    surely = _share_won(steady) < limits.learn_gain and _line(steady.cost).second_half <= limits.slow_half[1]
+    sure = _share_won(steady) < limits.learn_gain and _line(steady.cost).second_half <= limits.slow_half[1]
     yield finding(
         "slow",
         steady,
         0,
         len(steady) - 1,
-        "intervene" if surely else "note",
+        "intervene" if sure and _ample(case, case.course, limits.learn_surely) else "note",
         float(steady.times[0]),
         start=steady.start,
         now=steady.end,
@@ -75,30 +75,27 @@ def slow(case: Case) -> Iterator[Finding]:
 def plateau(case: Case) -> Iterator[Finding]:
     """The objective had gained clearly, and at its present pace will not reach its target.
 
-    Without a target, a held-out score far from perfect that stands still, and the training with it, is worth a note:
-    a loss or a return may as well have converged.
+    An intervention only where nothing more is to be expected: two thirds of the run stand still, the training with
+    them, and the learning rate has come down, which is when most schedules win most. Without a target, a held-out score
+    far from perfect that stands still is worth a note: a loss or a return may as well have converged.
     """
     target = case.objective.target if case.objective else None
-    course, limits = case.course if target is not None else _score(case), case.limits
+    course, limits = case.course if target is not None else _poor_score(case), case.limits
     if course is None or len(course) < limits.flat_points or course.gain <= limits.level_wanders * course.wander:
         return
-    half, part = len(course) // 2, max(5, len(course) // 6)
-    won = float(np.median(course.cost[half : half + part]) - np.median(course.cost[-part:]))
-    error = 2.5 * course.noise * float(np.sqrt(2 / part))
     short = course.end - course.sign * (target if target is not None else limits.flat_score * course.range)
-    declined = course.end - course.best > limits.flat_fall * course.gain
-    climbing = won - error > limits.flat_share * course.gain
-    in_reach = (won + error) * limits.flat_reach > short
-    if declined or climbing or in_reach or short <= limits.flat_gain * course.gain:
+    half = len(course) // 2
+    if not _stands_still(case, course, half, short):
         return
     above = np.flatnonzero(course.smooth[:half] > course.best + 2 * limits.flat_gain * course.gain)
     since = int(above[-1]) + 1 if len(above) else 0
+    over = target is not None and _rate_has_ended(case) and _stands_still(case, course, len(course) // 3, short)
     yield finding(
         "plateau",
         course,
         since,
         len(course) - 1,
-        "intervene" if target is not None else "note",
+        "intervene" if over and not _training_falls(case) else "note",
         float(course.times[since]),
         best=course.value(course.best),
         now=course.value(course.end),
@@ -108,35 +105,61 @@ def plateau(case: Case) -> Iterator[Finding]:
     )
 
 
-def _score(case: Case) -> Trace | None:
+def _stands_still(case: Case, course: Trace, first: int, short: float) -> bool:
+    """Has the curve since the point ``first`` won nothing that would lead it over what it falls short by?"""
+    limits, part = case.limits, max(5, len(course) // 6)
+    won = float(np.median(course.cost[first : first + part]) - np.median(course.cost[-part:]))
+    error = 2.5 * course.noise * float(np.sqrt(2 / part))
+    declined = course.end - course.best > limits.flat_fall * course.gain
+    climbing = won - error > limits.flat_share * course.gain
+    in_reach = (won + error) * limits.flat_reach > short
+    return not (declined or climbing or in_reach or short <= limits.flat_gain * course.gain)
+
+
+def _poor_score(case: Case) -> Trace | None:
     """A held-out score that is poor while the training loss stands still: the objective's or its companion's."""
-    found, train = case.held_out_score, case.training
-    if found is None or train is None or case.by_return:
+    found = case.held_out_score
+    if found is None or case.training is None or case.by_return or _training_falls(case):
         return None
     course = found.condensed()
-    half = train.cost[len(train) // 2 :]
-    falls = float(np.median(half[: len(half) // 3 + 1]) - np.median(half[-len(half) // 3 :]))
     poor = -course.end < case.limits.flat_poor * course.range and course.gain > case.limits.flat_won * course.scale
-    return course if poor and falls < case.limits.overfit_train * abs(float(np.median(half))) else None
+    return course if poor else None
+
+
+def _training_falls(case: Case) -> bool:
+    """Does the training loss still fall in the second half of the run?"""
+    train = case.training
+    if train is None:
+        return False
+    half = train.cost[len(train) // 2 :]
+    fall = float(np.median(half[: len(half) // 3 + 1]) - np.median(half[-len(half) // 3 :]))
+    return fall >= case.limits.overfit_train * abs(float(np.median(half)))
+
+
+def _rate_has_ended(case: Case) -> bool:
+    """Is the learning rate known to have come down, so that nothing more is to be expected of its schedule?"""
+    rate = case.witness("rate")
+    return rate is not None and float(rate.cost[-1]) < case.limits.flat_rate * float(rate.cost.max())
 
 
 # --- was there time enough? ---------------------------------------------------------------------------------------
 
 
-def _ample(case: Case, course: Trace) -> bool:
-    """Was there time enough, from scratch, and is the warm-up over?"""
+def _ample(case: Case, course: Trace, patience: int = 1) -> bool:
+    """Was there time enough, so many times over, from scratch, and is the warm-up over?"""
     limits = case.limits
     if case.resumed or _warming_up(case):
         return False
     if case.by_return:  # a point for each episode is a lot of points: count the updates too
         updates = max((len(s) for tag, s in case.curves.series.items() if tag != course.tag), default=course.points)
-        return min(course.points, updates) >= limits.learn_return_points
+        least = limits.learn_return_points if patience == 1 else limits.learn_return_surely
+        return min(course.points, updates) >= least
     losses = len(case.training_loss) if case.training_loss is not None else 0
-    if course.points >= (limits.learn_alone_points if case.held_out else limits.learn_loss_points):
+    if course.points >= patience * (limits.learn_alone_points if case.held_out else limits.learn_loss_points):
         return True
     if case.by_epoch:
-        return course.points >= limits.learn_epochs
-    return course.points >= limits.learn_points and losses >= limits.learn_loss_points
+        return course.points >= patience * limits.learn_epochs
+    return course.points >= patience * limits.learn_points and losses >= patience * limits.learn_loss_points
 
 
 def _warming_up(case: Case) -> bool:

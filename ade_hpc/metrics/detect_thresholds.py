@@ -70,6 +70,7 @@ class Thresholds:
     learn_loss_points: int = 250  # ... so many of the training loss
     learn_epochs: int = 15  # ... or so many of both, where each is an epoch
     learn_alone_points: int = 40  # points of a held-out objective that stands alone
+    learn_surely: int = 2  # all of these are a note; so many times as much, an intervention
     learn_return_points: int = 200  # returns may be flat for long before they take off: a note from here ...
     learn_return_surely: int = 1000  # ... and an intervention from here
     learn_gain: float = 0.05  # a loss that has not lost this share of its start has not learned ...
@@ -86,6 +87,7 @@ class Thresholds:
     flat_gain: float = 0.03  # a target missed by less than this share of the gain is as good as reached
     flat_reach: float = 4.0  # what the second half of the run won, so many times again, does not reach the target
     flat_share: float = 0.15  # what still wins this share of its whole gain in its second half is no plateau
+    flat_rate: float = 0.05  # a learning rate has come down, and its schedule to an end, below this share of its top
     flat_fall: float = 0.2  # what lost more than this share of its gain again does not stand still
     flat_score: float = 0.95  # without a target: what a score might reach (share of its range) ...
     flat_poor: float = 0.85  # ... a note where it is below this ...
@@ -95,6 +97,14 @@ class Thresholds:
     spike_noises: float = 8.0  # height over the running median, in times the noise ...
     spike_neighbours: float = 4.0  # ... and in times the next largest deviation nearby ...
     spike_gain: float = 0.5  # ... and as a share of the gain
+
+    # what a trainer may log of its health
+    witness_points: int = 20
+    gradient_gone: float = 1e-7
+    gradient_grown: float = 100.0  # times the level of the first quarter, and above 1
+    units_dead: float = 0.5
+    update_small: float = 1e-8
+    update_large: float = 10.0
 
     # stalled
     gap_s: float = 1800.0  # a silence in the log of at least this ...

@@ -22,6 +22,10 @@ FindingKind = Literal[
     "oscillating",
     "slow",
     "stalled",
+    "vanishing-gradient",
+    "exploding-gradient",
+    "dead-units",
+    "update-size",
 ]
 FINDING_KINDS: tuple[str, ...] = get_args(FindingKind)
 

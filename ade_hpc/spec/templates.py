@@ -94,7 +94,7 @@ limits: {mode: observe, max_attempts: 8, cooldown: 30m, gpu_hours: 50}
 ```
 
 The first rule that holds is applied. Findings are nan, diverging, collapse, never-learns, plateau, overfitting, spike,
-oscillating, slow and stalled.
+oscillating, slow, stalled, vanishing-gradient, exploding-gradient, dead-units and update-size.
 
 ```yaml
 rules:

@@ -8,7 +8,7 @@ import pytest
 
 from ade_hpc.metrics.detect import find
 from ade_hpc.metrics.objective import Guess
-from tests.metrics.detect_curves import curves, decay, kinds, series
+from tests.metrics.detect_curves import curves, decay, kinds, prefixes, series, until
 
 VAL_LOSS, ACCURACY, REWARD = Guess("loss/val", "min"), Guess("accuracy/val", "max"), Guess("reward", "max")
 RNG = np.random.default_rng(1)
@@ -68,6 +68,14 @@ class TestDiverging:
         """It predicts returns, and the returns grow."""
         run = curves(series("losses/value_loss", np.geomspace(1, 1e4, 300)), series("reward", 500 - 200 * decay(300)))
         assert kinds(find(run)) == []
+
+    def test_an_adversary_that_loses_is_none(self) -> None:
+        """A generator's loss may grow as long as what it is for gets better; not if that is lost as well."""
+        rising = series("loss/generator", np.linspace(1, 6, 300))
+        assert find(curves(rising, series("fid", 100 * decay(30), every=10))) == ()
+        lost = np.r_[decay(12), np.full(18, 2.3)]
+        found = find(curves(rising, series("fid", 100 * lost, every=10)))
+        assert ("diverging", "loss/generator") in [(f.kind, f.tag) for f in found]
 
     def test_one_huge_value_is_none(self) -> None:
         """One bad batch of 1e30 says nothing of the run."""
@@ -152,10 +160,12 @@ class TestOscillating:
     swings = 1.2 + np.sin(np.arange(50) * 1.3) + 0.1 * RNG.standard_normal(50)
 
     def test_of_validation_and_training_alike(self) -> None:
-        """The rate is at the edge: all that is gained is lost again."""
+        """All that is gained is lost again; where the rate is not known to be steady, it may be meant."""
         batches = np.repeat(self.swings, 10) + 0.05 * RNG.standard_normal(500)
         run = curves(series("loss/train", batches), series("loss/val", self.swings, every=10))
-        assert kinds(find(run, VAL_LOSS)) == ["oscillating"]
+        assert kinds(find(run, VAL_LOSS), "note") == ["oscillating"]
+        rate = series("lr", np.full(500, 0.5))
+        assert kinds(find(curves(*run.series.values(), rate), VAL_LOSS)) == ["oscillating"]
 
     def test_not_of_a_small_validation_set_alone(self) -> None:
         """The training loss is calm: the swings are in the measurement."""
@@ -172,20 +182,33 @@ class TestOscillating:
 
 class TestNeverLearns:
     flat = curves(
-        series("loss/train", 2.303 + 0.01 * RNG.standard_normal(400)),
-        series("loss/val", 2.303 + 0.002 * RNG.standard_normal(40), every=10),
-        series("grad_norm", np.full(400, 1e-9)),
+        series("loss/train", 2.303 + 0.01 * RNG.standard_normal(600)),
+        series("loss/val", 2.303 + 0.002 * RNG.standard_normal(60), every=10),
     )
 
     def test_at_chance_from_first_to_last(self) -> None:
-        """What the trainer logs of its gradients stands in the evidence."""
-        found = find(self.flat, VAL_LOSS)
-        assert kinds(found) == ["never-learns"]
+        """Worth a note after half the time."""
+        assert kinds(find(self.flat, VAL_LOSS)) == ["never-learns"]
+        assert kinds(find(until(self.flat, 1400.0), VAL_LOSS), "note") == ["never-learns"]
+
+    def test_it_is_sure_earlier_where_no_gradient_arrives(self) -> None:
+        """What the trainer logs of its gradients stands in the evidence, and beside it as a note of its own."""
+        run = curves(*self.flat.series.values(), series("grad_norm", np.full(600, 1e-9)))
+        found = find(until(run, 1400.0), VAL_LOSS)
+        assert [(f.kind, f.severity) for f in found] == [
+            ("never-learns", "intervene"),
+            ("vanishing-gradient", "note"),
+        ]
         assert found[0].evidence["grad_norm"] == pytest.approx(1e-9)
+
+    def test_what_is_learned_by_heart_may_be_understood_later(self) -> None:
+        """Accuracy at chance beside a training loss of nothing: some networks take off after that."""
+        heart = curves(series("loss/train", decay(2000, low=0.01)), series("accuracy/val", np.full(200, 0.1), every=10))
+        assert kinds(find(heart, ACCURACY)) == []
 
     def test_not_during_warm_up(self) -> None:
         """While the learning rate still rises, nothing is expected."""
-        run = curves(*self.flat.series.values(), series("lr", np.linspace(0, 1, 400)))
+        run = curves(*self.flat.series.values(), series("lr", np.linspace(0, 1, 600)))
         assert kinds(find(run, VAL_LOSS)) == []
 
     def test_not_in_a_resumed_run(self) -> None:
@@ -205,12 +228,12 @@ class TestSlow:
     def test_a_straight_line_that_leads_nowhere_soon(self) -> None:
         """Two per cent in the whole run, and no faster at its end."""
         run = curves(
-            series("loss/train", np.linspace(2.3, 2.25, 400) + 0.005 * RNG.standard_normal(400)),
-            series("loss/val", np.linspace(2.3, 2.25, 40), every=10),
+            series("loss/train", np.linspace(2.3, 2.25, 600) + 0.005 * RNG.standard_normal(600)),
+            series("loss/val", np.linspace(2.3, 2.25, 60), every=10),
         )
         found = find(run, VAL_LOSS)
         assert kinds(found) == ["slow"]
-        assert found[0].evidence["per_step"] == pytest.approx(0.05 / 390, rel=0.1)
+        assert found[0].evidence["per_step"] == pytest.approx(0.05 / 590, rel=0.1)
 
     def test_not_where_it_takes_off(self) -> None:
         """The second half falls much faster than the first."""
@@ -222,14 +245,26 @@ class TestPlateau:
     run = curves(series("accuracy/val", np.r_[accuracy(10) * 0.7, np.full(50, 0.64)] + 0.003 * RNG.standard_normal(60)))
 
     def test_short_of_its_target(self) -> None:
-        """It had learned, and stands still."""
-        found = find(self.run, Guess("accuracy/val", "max", target=0.9))
-        assert kinds(found) == ["plateau"]
+        """It had learned, and stands still: an intervention only once the rate has come down."""
+        wanted = Guess("accuracy/val", "max", target=0.9)
+        found = find(self.run, wanted)
+        assert kinds(found, "note") == ["plateau"]
         assert found[0].first_step <= 15
+        rate = series("lr", 0.5 + 0.5 * np.cos(np.arange(60) / 60 * np.pi))
+        run = curves(*self.run.series.values(), rate)
+        assert kinds(find(until(run, 1040.0), wanted), "note") == ["plateau"]
+        assert kinds(find(run, wanted)) == ["plateau"]
 
     def test_without_a_target_it_may_as_well_have_converged(self) -> None:
         """Nobody said that it should be better."""
         assert find(self.run, ACCURACY) == ()
+
+    def test_a_climb_is_none(self) -> None:
+        """Smooth, slower and slower, and still on its way, at whatever moment a supervisor looks."""
+        climb = 1 - 0.9 * (1 + np.arange(120) / 8) ** -1.0
+        run = curves(series("accuracy/val", climb + 0.003 * RNG.standard_normal(120)))
+        for seen in prefixes(run):
+            assert kinds(find(seen, Guess("accuracy/val", "max", target=0.97))) == []
 
     def test_not_at_its_target(self) -> None:
         """What has arrived may rest."""
@@ -262,3 +297,24 @@ class TestStalled:
     def test_slow_logging_is_none(self) -> None:
         """A trainer that always writes once an hour has no silences."""
         assert find(curves(series("loss/val", decay(30), pace=3600))) == ()
+
+
+class TestWitnesses:
+    @pytest.mark.parametrize(
+        ("tag", "level", "kind"),
+        [
+            ("grad_norm", 1e-9, "vanishing-gradient"),
+            ("grad_norm", 1e3, "exploding-gradient"),
+            ("dead_frac", 0.9, "dead-units"),
+            ("update_ratio", 1e-10, "update-size"),
+            ("update_ratio", 30.0, "update-size"),
+        ],
+    )
+    def test_they_are_notes_where_they_last(self, tag: str, level: float, kind: str) -> None:
+        """Odd for the last thirty points; not for five in between."""
+        usual = np.full(200, 0.01 if tag == "update_ratio" else 0.3)
+        lasting, passing = np.r_[usual, np.full(30, level)], np.r_[usual, np.full(5, level), usual]
+        loss = series("loss/train", decay(230))
+        found = find(curves(loss, series(tag, lasting)))
+        assert [(f.kind, f.severity, f.first_step) for f in found] == [(kind, "note", 200)]
+        assert find(curves(loss, series(tag, passing))) == ()
