@@ -32,6 +32,22 @@ def submit() -> None:
     _print(orders.submit(_input()))
 
 
+@app.command()
+def tick() -> None:
+    """One pass, as told on stdin; what nobody is asked here comes back as questions."""
+    from ade_hpc.cli import questions
+
+    _print(questions.tick(_input()))
+
+
+@app.command()
+def answer() -> None:
+    """A model's answer to a question, on stdin: one pass over its experiment, which takes it in."""
+    from ade_hpc.cli import questions
+
+    _print(questions.answer(_input()))
+
+
 def _input() -> bytes:
     return sys.stdin.buffer.read(MAX_INPUT_BYTES)
 

@@ -10,9 +10,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -23,6 +23,10 @@ from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.spec.site import Site, load_site
 from ade_hpc.store.registry import experiments, registry_path
 from ade_hpc.store.service import Service
+
+if TYPE_CHECKING:  # they bring NumPy, which only a tick needs
+    from ade_hpc.supervisor.consult import Pending
+    from ade_hpc.supervisor.tick import Report
 
 STEPS = {
     "mkdir": "claim the attempt",
@@ -106,43 +110,53 @@ def pause(name: str, word: Literal["pause", "resume"]) -> None:
 
 
 def tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> None:
+    from ade_hpc.supervisor.tick import exit_code
+
+    reports = run_tick(names, dry_run=dry_run, llm=llm)
+    if as_json:
+        print_json([plain(asdict(report)) for report in reports])
+    else:
+        for report in reports:
+            print(sentence(report))
+    raise typer.Exit(exit_code(reports))
+
+
+def run_tick(
+    names: Sequence[str], *, dry_run: bool, llm: bool, leave_open: Callable[[Pending], None] | None = None
+) -> list[Report]:
     """A whole tick renews the dead-man file, also where it failed; one for some experiments alone does not."""
+    from ade_hpc.supervisor.tick import Ticker, exit_code
+
     service, code = Service(registry_path(os.environ)), AdeError.exit_code
     service.trim_log()
     try:
-        code = _tick(names, dry_run=dry_run, llm=llm, as_json=as_json)
+        site = load_site(os.environ)
+        folders = experiments(registry_path(os.environ), tuple(names))
+        ticker = Ticker(site, opener(site), progress, dry_run, llm, (service.hold,))
+        reports = (replace(ticker, leave_open=leave_open) if leave_open else ticker).tick(folders)
+        code = exit_code(reports)
     except AdeError as error:
         code = error.exit_code
         raise
     finally:
         if not names and not dry_run:
             service.record_tick(code)
-    raise typer.Exit(code)
+    return reports
 
 
-def _tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> int:
-    from ade_hpc.supervisor.tick import Ticker, exit_code
-
-    site = load_site(os.environ)
-    folders = experiments(registry_path(os.environ), tuple(names))
-    holds = (Service(registry_path(os.environ)).hold,)
-    reports = Ticker(site, opener(site), progress, dry_run, llm, holds).tick(folders)
-    if as_json:
-        print(json.dumps({"schema": 1, "experiments": [_plain(asdict(report)) for report in reports]}))
-    else:
-        for report in reports:
-            print(sentence(report))
-    return exit_code(reports)
+def print_json(rows: Sequence[Any]) -> None:
+    """What `tick --json` prints."""
+    print(json.dumps({"schema": 1, "experiments": rows}))
 
 
 def opener(site: Site) -> Callable[[str], Any]:
     return lambda kind: open_scheduler(kind, site)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become words."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

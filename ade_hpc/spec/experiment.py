@@ -22,7 +22,7 @@ from ade_hpc.spec.experiment_fields import ExperimentFile
 from ade_hpc.spec.fields import Resolved
 from ade_hpc.spec.files import read_text
 from ade_hpc.spec.resources import EITHER_OR_MEMORY, RESOURCE_FIELDS, count_gpus, merge_sbatch, resource_directives
-from ade_hpc.spec.schema import validate
+from ade_hpc.spec.schema import as_tuples, validate
 from ade_hpc.spec.site import Site
 
 _AS_WRITTEN = (("env",), ("command",), ("checkpoint", "resume"))  # `--epochs, 10` and `OMP_NUM_THREADS: 8` are text
@@ -59,7 +59,7 @@ class Experiment(ExperimentFile):
     def from_json(cls, value: dict[str, Any]) -> Experiment:
         """Raises SpecError where the stored form is damaged or from another version."""
         try:
-            return cls.model_validate(_tuples(value))
+            return cls.model_validate(as_tuples(value))
         except ValidationError:
             message = "the stored experiment can't be read by this version: submit experiment.yaml again"
             raise SpecError([Problem("experiment.json", 1, message)]) from None
@@ -158,10 +158,3 @@ def _files(experiment: Experiment, document: Document) -> Iterator[Problem]:
     for index, name in enumerate(experiment.code):
         if not (experiment.root / name).exists():
             yield document.problem(("code", index), f"`code[{index}]`: there is no {experiment.root / name}")
-
-
-def _tuples(value: Any) -> Any:
-    """JSON has only lists where the fields are tuples, and strict fields don't take one for the other."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value

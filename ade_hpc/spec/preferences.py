@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ade_hpc.errors import Problem, SpecError
 from ade_hpc.spec.document import Document, Place, Plain, parse
@@ -14,7 +15,7 @@ from ade_hpc.spec.files import check_ownership, decode, read_bytes
 from ade_hpc.spec.markdown import Block, split_markdown
 from ade_hpc.spec.preference_checks import across
 from ade_hpc.spec.preference_fields import PreferencesFile
-from ade_hpc.spec.schema import validate
+from ade_hpc.spec.schema import as_tuples, validate
 
 __all__ = ["Preferences", "check_ownership", "load_preferences", "parse_preferences", "read_preferences"]
 
@@ -28,6 +29,15 @@ class Preferences(PreferencesFile):
     prose: str = ""
     sha256: str = ""
     file: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only; ``from_json`` restores an equal object."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preferences:
+        """Raises pydantic's ValidationError where ``value`` is damaged or from another version."""
+        return cls.model_validate(as_tuples(value))
 
 
 @dataclass(frozen=True)

@@ -188,3 +188,10 @@ def _specs_in(annotation: Any) -> list[type[Spec]]:
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         return [annotation]
     return [spec for part in get_args(annotation) for spec in _specs_in(part)]
+
+
+def as_tuples(value: Any) -> Any:
+    """JSON has only lists where the fields are tuples, and strict fields don't take one for the other."""
+    if isinstance(value, dict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -7,6 +7,7 @@ itself, and LangChain with it, is imported only when a question is really asked.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Mapping
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from ade_hpc.agent.budget import CALLS_AN_INCIDENT, DAY_S, TOKENS_AN_INCIDENT, Allowance, Usage, cost, spent, to_json
-from ade_hpc.agent.situation import Judgement, Situation
+from ade_hpc.agent.situation import Guard, Judgement, Situation
 from ade_hpc.model import Decision, Finding, Health, Proposal
 from ade_hpc.policy.guard import judge
 from ade_hpc.policy.question import Question
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.spec.preferences import Preferences
-from ade_hpc.spec.site import Site
+from ade_hpc.spec.site import Llm, Site
+from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, append, read_ledger
 from ade_hpc.store.records import superseded_by
 from ade_hpc.supervisor.experiment import Supervised
@@ -92,21 +94,21 @@ def open_questions(ledger: Ledger) -> list[Entry]:
 def consult(pending: Pending, site: Site, *, tick: str, seconds: float) -> Judgement:
     """Ask, and record what came of it. The proposals in the judgement are not carried out yet."""
     left = allowance(pending, site)
-    if left.calls == 0 or left.tokens < LEAST_TOKENS:
-        judgement = Judgement("spent", "what this incident or this day may cost is spent")
-    else:
-        from ade_hpc.agent.run import ask
-
-        judgement = ask(
-            _situation(pending),
-            lambda proposal: pending.judge(proposal, site),
-            left,
-            site.llm,
-            os.environ,
-            seconds=min(seconds, QUESTION_S),
-        )
-    _record(pending, judgement, tick)
+    guard = functools.partial(pending.judge, site=site)
+    judgement = ask_within(situation(pending), guard, left, site.llm, os.environ, seconds=seconds)
+    record_judgement(pending, judgement, tick)
     return judgement
+
+
+def ask_within(
+    asked: Situation, guard: Guard, left: Allowance, llm: Llm, environ: Mapping[str, str], *, seconds: float
+) -> Judgement:
+    """Ask the model, unless what it may cost is spent. Here, and on a laptop for a cluster without a way to it."""
+    if left.calls == 0 or left.tokens < LEAST_TOKENS:
+        return Judgement("spent", "what this incident or this day may cost is spent")
+    from ade_hpc.agent.run import ask
+
+    return ask(asked, guard, left, llm, environ, seconds=min(seconds, QUESTION_S))
 
 
 def allowance(pending: Pending, site: Site) -> Allowance:
@@ -128,7 +130,8 @@ def _total(used: Mapping[str, Usage]) -> Usage:
     return sum(used.values(), Usage())
 
 
-def _situation(pending: Pending) -> Situation:
+def situation(pending: Pending) -> Situation:
+    """All that may be looked at for the question."""
     folder, snapshot = pending.one.folder, pending.snapshot
     return Situation(
         question=pending.question,
@@ -136,11 +139,15 @@ def _situation(pending: Pending) -> Situation:
         health=pending.health,
         findings=pending.findings,
         preferences=pending.preferences,
-        # one picture a question: a model that is away all night leaves no heap of them
-        picture=folder.plots / f"attempt-{snapshot.attempt:04d}-{pending.question.evidence}.png",
+        picture=picture_of(folder, snapshot.attempt, pending.question.evidence),
         memory=read_memory(folder)[-MEMORY_CHARS:],
         log=_end_of_log(folder.attempt(snapshot.attempt).logs),
     )
+
+
+def picture_of(folder: ExperimentDir, attempt: int, evidence: str) -> Path:
+    """One picture a question: a model that is away all night leaves no heap of them."""
+    return folder.plots / f"attempt-{attempt:04d}-{evidence}.png"
 
 
 def _end_of_log(folder: Path) -> str:
@@ -154,7 +161,8 @@ def _end_of_log(folder: Path) -> str:
         return ""
 
 
-def _record(pending: Pending, judgement: Judgement, tick: str) -> None:
+def record_judgement(pending: Pending, judgement: Judgement, tick: str) -> None:
+    """The answer and what it cost into the ledger, notes into memory.md."""
     folder, snapshot, question = pending.one.folder, pending.snapshot, pending.question
     data: dict[str, Any] = {
         "tick": tick,

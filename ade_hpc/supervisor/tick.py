@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ade_hpc.agent.situation import Judgement
 from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
 from ade_hpc.launch.plan import open_plans
 from ade_hpc.metrics.collect import collect
@@ -33,6 +34,7 @@ from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.lease import lease
 from ade_hpc.store.ledger import append, read_ledger
 from ade_hpc.supervisor.act import Actor
+from ade_hpc.supervisor.advice import ADVICE, advice_on, charge_late, heed
 from ade_hpc.supervisor.consult import Pending, consult, open_question, open_since
 from ade_hpc.supervisor.evidence import last_words
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
@@ -69,12 +71,16 @@ class Report:
     code: int = CLEAN
 
 
+def _nobody(pending: Pending) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True)
 class Ticker:
     """What a tick needs from outside: the site, the schedulers, and somebody who listens to the steps.
 
     llm: False leaves every question open for a later tick, on a machine that can reach a model.
-    holds: files whose existence pauses every experiment.
+    holds: files whose existence pauses every experiment. leave_open: told every question that nobody is asked.
     """
 
     site: Site
@@ -83,6 +89,7 @@ class Ticker:
     dry_run: bool = False
     llm: bool = True
     holds: tuple[Path, ...] = ()
+    leave_open: Callable[[Pending], None] = _nobody
 
     def tick(self, folders: Sequence[ExperimentDir]) -> list[Report]:
         """One pass; a report for each experiment, in the order given."""
@@ -127,8 +134,11 @@ class Ticker:
 
     def _settle(self, one: Supervised, reports: dict[str, Report]) -> Supervised:
         for message in messages(one.folder):
+            if message.kind == ADVICE:
+                continue  # waits for its question
             append(one.folder.ledger, message.kind, {**message.data, "asked_at": message.time}, now=time.time())
             message.path.unlink(missing_ok=True)
+        charge_late(one.folder, one.ledger)
         problems = self._actor(one).finish_open_plans()
         if problems:
             reports[one.name] = Report(one.name, problems=tuple(problems), code=DEGRADED)
@@ -183,20 +193,22 @@ class Ticker:
 
     def _ask(self, pending: Pending, report: Report, tick: str, seconds: float) -> Report:
         """Put a question to the model, in so many seconds, and carry out what the guard lets through."""
-        agent = pending.preferences.agent
-        if not self.llm or agent is None or agent.where == "laptop":
+        agent, advice = pending.preferences.agent, advice_on(pending)
+        if advice is None and (not self.llm or agent is None or agent.where == "laptop"):
+            self.leave_open(pending)
             return report
         try:
+            if advice is not None:
+                return self._after(pending, report, tick, heed(pending, advice, self.site, tick=tick))
             if seconds < LEAST_MODEL_TIME_S:
                 return _unjudged(report, "this tick had no time left for it", DEGRADED)
-            return self._after(pending, report, tick, seconds)
+            return self._after(pending, report, tick, consult(pending, self.site, tick=tick, seconds=seconds))
         except AdeError as error:
             return _unjudged(report, str(error), error.exit_code)
         except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
             return _unexpected(report.name, error)
 
-    def _after(self, pending: Pending, report: Report, tick: str, seconds: float) -> Report:
-        judgement = consult(pending, self.site, tick=tick, seconds=seconds)
+    def _after(self, pending: Pending, report: Report, tick: str, judgement: Judgement) -> Report:
         if judgement.outcome != "answered":
             return _unjudged(report, judgement.text, DEGRADED if judgement.outcome == "failed" else PERSON_NEEDED)
         one, snapshot, decision = load_supervised(pending.one.folder), pending.snapshot, judgement.decision
