@@ -26,7 +26,7 @@ class Person:
 
         Raises RemoteError where nobody can be asked.
         """
-        shown = printable(prompt, 300)
+        shown = f"{printable(prompt, 300)} "
         if not self.attended:
             raise RemoteError(
                 f"{self.host}: asks {shown.strip()!r}, and nobody is at a terminal to answer; set ControlMaster in "

@@ -13,7 +13,7 @@ from ade_hpc.remote.transport import Ran, Sink, Transport
 from ade_hpc.store.files import private_dir, read_json, write_json
 
 COMMAND = ".ade-hpc/venv/bin/ade-hpc"  # where `bootstrap` puts it, from the remote home
-NOT_FOUND = 127  # POSIX: the shell did not find the program
+NOT_RUN = (126, 127)  # POSIX: the shell found no program, or could not start it
 FIND = 'for one in "$@"; do command -v "$one" && exit; done; exit 127'
 
 
@@ -36,9 +36,9 @@ def run_installed(
     settings = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
     argv = [*settings, command, "--client", __version__, connection.host, *words]
     ran = connection.run(argv, stdin=stdin, stdout=stdout, stderr=stderr, timeout_s=timeout_s)
-    if ran.returncode == NOT_FOUND:
+    if ran.returncode in NOT_RUN:
         known.forget(connection.host)
-        raise RemoteError(f"{connection.host}: {command} is gone; run: ade-hpc --host {connection.host} bootstrap")
+        raise RemoteError(f"{connection.host}: {command} does not run; run: ade-hpc --host {connection.host} bootstrap")
     return ran
 
 
