@@ -21,13 +21,13 @@ from ade_hpc.spec.preference_fields import Objective
 
 
 def diagnose(logdir: Path, objective: str | None, until_step: int | None, *, as_json: bool) -> None:
-    answer = judge(_until(_read(logdir), until_step), _parse(objective))
+    answer = judge(_until(_read(logdir), until_step), parse_objective(objective))
     print(json.dumps(answer) if as_json else _words(answer))
 
 
 def plot(logdir: Path, output: Path, objective: str | None) -> None:
     curves = _read(logdir)
-    wanted = _parse(objective) or guess(curves)
+    wanted = parse_objective(objective) or guess(curves)
     target = wanted.target if wanted else None
     tags = draw(
         [Run(logdir.resolve().name, curves)],
@@ -51,7 +51,7 @@ def _read(logdir: Path) -> Curves:
     return curves
 
 
-def _parse(objective: str | None) -> Objective | None:
+def parse_objective(objective: str | None) -> Objective | None:
     """``TAG:max`` or ``TAG:min``; tags may hold colons, so the last one counts."""
     if objective is None:
         return None

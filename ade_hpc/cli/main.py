@@ -132,6 +132,26 @@ def status(names: Names = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def watch(
+    job_id: Annotated[str, typer.Argument(metavar="JOBID", help="A Slurm job of yours, whoever submitted it.")],
+    logdir: Annotated[Path, typer.Option(metavar="DIR", help="Where its TensorBoard events go.")],
+    objective: Annotated[
+        str | None, typer.Option(metavar="TAG:max|min", help="What counts; guessed if absent.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Look every minute until the job has ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at a job that ade-hpc did not submit: its health, its curves, and what would be done. Changes nothing.
+
+    Exit codes: 0 all well, 3 a source did not answer, 4 a person should look.
+    Examples: ade-hpc watch 1234 --logdir runs/exp1   |   ade-hpc watch 1234 --logdir runs/exp1 --follow
+    """
+    from ade_hpc.cli import watch as command
+
+    command.watch(job_id, logdir, objective, follow=follow, json_wanted=as_json)
+
+
+@app.command()
 def history(
     name: Name,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also what each tick saw and thought.")] = False,

@@ -40,6 +40,26 @@ def judge_health(snapshot: Snapshot) -> Health:
     return replace(health, domain=domain, witnesses=tuple(_witnesses(snapshot)))
 
 
+def judge_watched(snapshot: Snapshot, logged_at: float | None, stall_limit_s: float) -> Health:
+    """The same for a job without a sidecar, from its event files. logged_at: when they were written last, by the clock
+    of the filesystem; what is older than the job's start is not its own."""
+    truth = snapshot.truth
+    health = _judge(snapshot) if truth.phase != "running" else _logging(snapshot, logged_at, stall_limit_s)
+    said = "no event file" if logged_at is None else f"last written at step {snapshot.step}"
+    witnesses = (*truth.witnesses, Witness("event files", said, logged_at))
+    return replace(health, domain=_DOMAINS.get(trouble(health), "unknown"), witnesses=witnesses)
+
+
+def _logging(snapshot: Snapshot, logged_at: float | None, stall_limit_s: float) -> Health:
+    started = snapshot.truth.start or 0.0
+    if logged_at is None or logged_at < started:
+        return Health("starting", "", f"{snapshot.truth.said_by}; it has written no event file yet")
+    quiet = snapshot.now - logged_at
+    if quiet > stall_limit_s:
+        return Health("stalled", "no progress", f"no new events for {quiet:.0f} s")
+    return Health("running", "", f"{snapshot.truth.said_by}; new events {max(0.0, quiet):.0f} s ago")
+
+
 def is_trouble(health: Health) -> bool:
     """Did the process fail, or stop getting anywhere?"""
     return bool(trouble(health))

@@ -10,7 +10,7 @@ import pytest
 from ade_hpc.model import ExitRecord, Finding, Health, Heartbeat, JobTruth, Proposal
 from ade_hpc.policy.answers import ANSWERS, fruitless
 from ade_hpc.policy.guard import judge
-from ade_hpc.policy.health import judge_health, trouble
+from ade_hpc.policy.health import judge_health, judge_watched, trouble
 from ade_hpc.policy.rules import propose
 from ade_hpc.policy.snapshot import Death, Past, Snapshot
 from ade_hpc.spec.preferences import Preferences, parse_preferences
@@ -248,3 +248,14 @@ def test_a_purged_job_is_judged_by_its_own_record_alone() -> None:
     assert judge_health(Snapshot("tiny", 1000.0, 1, truth)).verdict == "unknown"
     silent_queue = replace(truth, purged=False)
     assert judge_health(Snapshot("tiny", 1000.0, 1, silent_queue, exits=(RECORD,))).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("logged_at", "verdict"), [(None, "starting"), (300.0, "starting"), (900.0, "running"), (600.0, "stalled")]
+)
+def test_a_job_without_a_sidecar_is_judged_by_its_event_files(logged_at: float | None, verdict: str) -> None:
+    """What was written before the job began is not its own."""
+    truth = JobTruth("running", "RUNNING", start=500.0, said_by="queue")
+    health = judge_watched(Snapshot("job 7", 1000.0, 1, truth), logged_at, 240.0)
+    assert health.verdict == verdict
+    assert health.witnesses[-1].source == "event files"
