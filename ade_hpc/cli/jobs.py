@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,14 +53,19 @@ def submit(path: Path, *, local: bool, dry_run: bool, follow: bool, allow_dirty:
     registry = registry_path(os.environ)
     refuse_over_caps(registry, site, opener(site))
     number, job_id = launch.submit(experiment, site, scheduler, registry, allow_dirty=allow_dirty, announce=progress)
-    if as_json:
-        run_dir = launch.experiment_dir(experiment).path
-        print(json.dumps({"name": experiment.name, "attempt": number, "job_id": job_id, "run_dir": str(run_dir)}))
-    else:
-        print(f"{experiment.name}: attempt {number} is job {job_id} ({scheduler.kind})")
-        print(f"next: ade-hpc status {experiment.name}   |   ade-hpc logs {experiment.name} --follow")
+    row = {"name": experiment.name, "attempt": number, "job_id": job_id}
+    show_submitted({**row, "run_dir": str(launch.experiment_dir(experiment).path)}, scheduler.kind, as_json=as_json)
     if follow:
         logs(experiment.name, None, follow=True)
+
+
+def show_submitted(row: Mapping[str, Any], kind: str, *, as_json: bool, program: str = "ade-hpc") -> None:
+    """row: what `submit --json` prints. program: the words before a command, for what to do next."""
+    if as_json:
+        print(json.dumps(row))
+        return
+    print(f"{row['name']}: attempt {row['attempt']} is job {row['job_id']} ({kind})")
+    print(f"next: {program} status {row['name']}   |   {program} logs {row['name']} --follow")
 
 
 def progress(step: str) -> None:

@@ -102,6 +102,7 @@ def doctor(
 
 @app.command()
 def submit(
+    context: typer.Context,
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml")],
     local: Annotated[bool, typer.Option("--local", help="Run on this machine instead of on Slurm.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact batch script and do nothing.")] = False,
@@ -115,6 +116,13 @@ def submit(
 
     Examples: ade-hpc submit experiment.yaml   |   ade-hpc submit experiment.yaml --local --follow
     """
+    if context.obj is not None:
+        from ade_hpc.cli.laptop import Laptop
+
+        Laptop(context.obj).submit(
+            experiment, local=local, dry_run=dry_run, follow=follow, allow_dirty=allow_dirty, as_json=as_json
+        )
+        return
     from ade_hpc.cli import jobs
 
     jobs.submit(experiment, local=local, dry_run=dry_run, follow=follow, allow_dirty=allow_dirty, as_json=as_json)
@@ -250,6 +258,7 @@ def revert(name: Name) -> None:
 
 @app.command()
 def tick(
+    context: typer.Context,
     names: Names = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and think, but change and record nothing.")] = False,
     no_llm: Annotated[
@@ -262,6 +271,11 @@ def tick(
     Exit codes: 0 clean, 1 failed, 3 a source did not answer, 4 a person is needed.
     Examples: ade-hpc tick   |   ade-hpc tick digits --dry-run
     """
+    if context.obj is not None:
+        from ade_hpc.cli.laptop import Laptop
+
+        Laptop(context.obj).tick(tuple(names or ()), dry_run=dry_run, llm=not no_llm, as_json=as_json)
+        return
     from ade_hpc.cli import jobs
 
     jobs.tick(tuple(names or ()), dry_run=dry_run, llm=not no_llm, as_json=as_json)

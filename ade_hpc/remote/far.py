@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ade_hpc.errors import RemoteError
 from ade_hpc.metrics.text import printable
+from ade_hpc.remote.installed import run_installed
 from ade_hpc.remote.transport import Ran, Transport
 
 
@@ -23,17 +23,16 @@ class FarError(RemoteError):
 
 @dataclass(frozen=True)
 class Far:
-    """program: the words that start it there."""
+    """Over one connection."""
 
     transport: Transport
-    program: Sequence[str] = ("ade-hpc",)
 
     def ask(self, *words: str, given: bytes = b"", timeout_s: float) -> dict[str, Any]:
         """Run one of its commands and return the JSON object that it prints.
 
         Raises HostSilent where the connection broke, FarError where the command failed.
         """
-        ran = self.transport.run([*self.program, *words], stdin=given, timeout_s=timeout_s)
+        ran = run_installed(self.transport, words, stdin=given, timeout_s=timeout_s)
         if ran.returncode != 0:
             raise FarError(_said(ran, self.transport.host), ran.returncode)
         try:

@@ -68,36 +68,44 @@ class Unanswered:
         self.path.unlink(missing_ok=True)
 
 
-def send(
-    far: Far,
-    path: Path,
-    *,
-    local: bool,
-    dry_run: bool,
-    allow_dirty: bool,
-    environ: Mapping[str, str],
-    progress: Progress | None = None,
-) -> Sent:
-    """Submit ``path`` over there. progress: of the image's way.
+@dataclass(frozen=True)
+class Parcel:
+    """What is to go over, frozen: nothing of it changes any more while it is sent."""
+
+    project: Project
+    order: Order
+    image: Path | None
+    unanswered: Unanswered
+
+
+def pack(host: str, path: Path, *, local: bool, dry_run: bool, allow_dirty: bool, environ: Mapping[str, str]) -> Parcel:
+    """Check and freeze what ``path`` describes; connects to nobody."""
+    experiment = load_experiment(path, Site())
+    project = open_project(experiment.root)
+    unanswered = Unanswered.of(host, project, experiment.name, environ)
+    order = _order(project, experiment, unanswered.request(), environ, allow_dirty=allow_dirty)
+    order = replace(order, local=local, dry_run=dry_run)
+    return Parcel(project, order, experiment.image if order.image else None, unanswered)
+
+
+def send(far: Far, parcel: Parcel, progress: Progress | None = None) -> Sent:
+    """Submit it over there. progress: of the image's way.
 
     Raises HostSilent, which says that the same command may be given again, where no answer came.
     """
-    experiment = load_experiment(path, Site())
-    project = open_project(experiment.root)
-    unanswered = Unanswered.of(far.transport.host, project, experiment.name, environ)
-    order = _order(project, experiment, unanswered.request(), environ, allow_dirty=allow_dirty)
-    given = _json(replace(order, local=local, dry_run=dry_run))
+    order = parcel.order
+    given = json.dumps(asdict(order)).encode()
     stock = Stock.from_json(far.ask("for-laptop", "stock", given=given, timeout_s=LOOK_S))
-    _send_commits(far, order, project, stock)
-    if order.image and not stock.image and experiment.image:
-        far.transport.put(experiment.image, str(order.incoming_image), progress)
+    _send_commits(far, order, parcel.project, stock)
+    if parcel.image and not stock.image:
+        far.transport.put(parcel.image, str(order.incoming_image), progress)
     try:
         receipt = far.ask("for-laptop", "submit", given=given, timeout_s=SUBMIT_S)
     except HostSilent as silent:
         raise HostSilent(f"{silent}; give the same command again: it finds what has begun there") from silent
-    if not dry_run:
-        unanswered.answered()
-    return Sent(receipt, _note(receipt, tree_of(project, order.commit)))
+    if not order.dry_run:
+        parcel.unanswered.answered()
+    return Sent(receipt, _note(receipt, tree_of(parcel.project, order.commit)))
 
 
 def _order(
@@ -153,7 +161,3 @@ def _cache(environ: Mapping[str, str]) -> Path:
     """Where the sha256 of an image is remembered, for it takes a minute to take."""
     home = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return private_dir(Path(home) / "ade-hpc")
-
-
-def _json(order: Order) -> bytes:
-    return json.dumps(asdict(order)).encode()

@@ -19,7 +19,8 @@ from ade_hpc.errors import AdeError, RepoError, UsageError
 from ade_hpc.launch.depot import Depot, Order
 from ade_hpc.remote.connect import connect
 from ade_hpc.remote.far import Far, FarError
-from ade_hpc.remote.send import Sent, send
+from ade_hpc.remote.send import Sent, pack, send
+from ade_hpc.remote.transport import Progress
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.records import AttemptRecord, load_attempt
 from tests.support.project import Project, make_project, wait_for
@@ -45,10 +46,11 @@ def project(tmp_path: Path) -> Project:
     return make_project(tmp_path, config=LEARNS)
 
 
-def submit(project: Project, **more: Any) -> Sent:
+def submit(project: Project, progress: Progress | None = None, **more: bool) -> Sent:
     wanted = {"local": False, "dry_run": False, "allow_dirty": False, **more}
+    parcel = pack("login", project.path / "experiment.yaml", environ=os.environ, **wanted)
     with connect("login") as transport:
-        return send(Far(transport), project.path / "experiment.yaml", environ=os.environ, **wanted)
+        return send(Far(transport), parcel, progress)
 
 
 def over(sent: Sent) -> ExperimentDir:

@@ -13,7 +13,7 @@ import pytest
 from ade_hpc.agent.budget import spent
 from ade_hpc.remote.connect import connect
 from ade_hpc.remote.far import Far
-from ade_hpc.remote.send import send
+from ade_hpc.remote.send import pack, send
 from ade_hpc.remote.think import tick
 from ade_hpc.spec.site import Llm
 from ade_hpc.store.layout import ExperimentDir
@@ -64,11 +64,10 @@ def begin(root: Path) -> ExperimentDir:
     project = make_project(root, config={"steps": 160, "hot_from": 60, "checkpoint_every": 10})
     project.write("preferences.md", PREFERENCES)
     project.commit("no rules")
+    wanted = {"local": False, "dry_run": False, "allow_dirty": False}
+    parcel = pack("login", project.path / "experiment.yaml", environ=os.environ, **wanted)
     with connect("login") as transport:
-        sent = send(
-            Far(transport), project.path / "experiment.yaml", local=False, dry_run=False, allow_dirty=False,
-            environ=os.environ,
-        )  # fmt: skip
+        sent = send(Far(transport), parcel)
     folder = ExperimentDir(Path(sent.receipt["run_dir"]))
     wait_for(lambda: list(folder.attempt(1).exits.glob("*.json")), 60, "the first attempt does not end")
     return folder
