@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ade_hpc.agent.curves import digest, draw_picture, relevant_tags
 from ade_hpc.agent.model import Caller, NoJudgement
@@ -34,6 +34,17 @@ REASON_LIMIT = 300
 ANSWER_LIMIT = 1_000
 
 
+def _at_most(characters: int) -> AfterValidator:
+    """A bound that does not show in the schema: servers that make a grammar of it (llama.cpp) choke on maxLength."""
+
+    def check(text: str) -> str:
+        if len(text) > characters:
+            raise ValueError(f"{len(text)} characters are more than {characters}")
+        return text
+
+    return AfterValidator(check)
+
+
 class _Arguments(BaseModel):
     """Without ``forbid`` LangChain drops an argument that it does not know, and runs the tool."""
 
@@ -49,22 +60,22 @@ class Tags(_Arguments):
 
 
 class Look(_Arguments):
-    tag: Annotated[str, Field(max_length=200, description="The curve that the question is about.")]
-    question: Annotated[str, Field(max_length=400, description="What to look for in the picture.")]
+    tag: Annotated[str, _at_most(200), Field(description="The curve that the question is about.")]
+    question: Annotated[str, _at_most(400), Field(description="What to look for in the picture.")]
 
 
 class Restart(_Arguments):
-    reason: Annotated[str, Field(max_length=2_000)]
+    reason: Annotated[str, _at_most(2_000)]
     resume: Annotated[Resume, Field(description="From which checkpoint.")] = "last-healthy"
 
 
 class Modify(Restart):
-    key: Annotated[str, Field(max_length=200, description="A dotted key under `tunables`, such as optimizer.lr.")]
+    key: Annotated[str, _at_most(200), Field(description="A dotted key under `tunables`, such as optimizer.lr.")]
     value: Annotated[bool | int | float | str, Field(description="The new value, of the type that it has now.")]
 
 
 class Note(_Arguments):
-    text: Annotated[str, Field(max_length=5_000, description="What the next one who looks should know.")]
+    text: Annotated[str, _at_most(5_000), Field(description="What the next one who looks should know.")]
 
 
 @dataclass
