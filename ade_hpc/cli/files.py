@@ -19,9 +19,10 @@ def init(folder: Path) -> None:
 
 
 def check(paths: Sequence[Path], *, as_json: bool) -> None:
+    from ade_hpc.report.past_tags import tags_of
     from ade_hpc.spec.check import check as find
 
-    problems = find(paths)
+    problems = find(paths, tags_of=tags_of)
     errors = [problem for problem in problems if not problem.warning]
     if as_json:
         rows = [{"file": p.file, "line": p.line, "message": p.message, "warning": p.warning} for p in problems]

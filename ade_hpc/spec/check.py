@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ade_hpc.errors import Problem, SpecError
 from ade_hpc.model import Scalar
@@ -13,29 +14,38 @@ from ade_hpc.spec.checkout import live_links
 from ade_hpc.spec.document import Document, Place, Plain, dotted, parse
 from ade_hpc.spec.experiment import Experiment, read_experiment
 from ade_hpc.spec.files import check_ownership, decode, read_bytes, read_text
+from ade_hpc.spec.never_fires import never_fires
 from ade_hpc.spec.preference_fields import Tunable
 from ade_hpc.spec.preferences import PreferencesReading, read_preferences
 from ade_hpc.spec.schema import as_yaml_float, nearest
 from ade_hpc.spec.site import Site, load_site
 
+Tags = Callable[[Experiment], Collection[str]]
 
-def check(paths: Sequence[Path], env: Mapping[str, str] | None = None) -> list[Problem]:
+
+def _no_runs(experiment: Experiment) -> Collection[str]:
+    return ()
+
+
+def check(paths: Sequence[Path], env: Mapping[str, str] | None = None, tags_of: Tags = _no_runs) -> list[Problem]:
     """Every problem of these files and of the site file; an experiment file pulls in its preferences and its config.
 
     A ``.md`` file is read as preferences, one named ``site.yaml`` as a site file, any other as an experiment. Never
     raises SpecError: what it would say is in the list, each problem once, in the order of files and lines.
 
     env: where the site file is looked for; the process's own environment by default.
+    tags_of: what the past runs of an experiment have logged; nothing where there were none.
     """
     env = os.environ if env is None else env
     problems, site = _site(env)
     for path in paths:
         if path.suffix.lower() in (".md", ".markdown"):
-            problems += _preferences(path)[1]
+            reading, found = _preferences(path)
+            problems += [*found, *_never(reading)]
         elif path.name == "site.yaml":
             problems += _site({**env, "ADE_SITE": str(path)})[0]
         else:
-            problems += _experiment(path, site)
+            problems += _experiment(path, site, tags_of)
     return list(dict.fromkeys(problems))
 
 
@@ -59,7 +69,7 @@ def _preferences(path: Path) -> tuple[PreferencesReading | None, list[Problem]]:
     return reading, problems
 
 
-def _experiment(path: Path, site: Site) -> list[Problem]:
+def _experiment(path: Path, site: Site, tags_of: Tags) -> list[Problem]:
     try:
         reading = read_experiment(path, site)
     except SpecError as error:
@@ -73,8 +83,16 @@ def _experiment(path: Path, site: Site) -> list[Problem]:
     preferences = None
     if experiment.preferences is not None and experiment.preferences.is_file():
         preferences, found = _preferences(experiment.preferences)
-        problems += found
+        tags = tags_of(experiment)
+        problems += [*found, *_never(preferences, tags=tags, has_checkpoints=experiment.checkpoint is not None)]
     return problems + _config(experiment, preferences)
+
+
+def _never(reading: PreferencesReading | None, **known: Any) -> list[Problem]:
+    """What can't take effect, where the file as such is right: else the errors are enough to begin with."""
+    if reading is None or reading.preferences is None or any(not problem.warning for problem in reading.problems):
+        return []
+    return sorted(never_fires(reading.preferences, reading.document, **known), key=lambda problem: problem.line)
 
 
 def _config(experiment: Experiment, preferences: PreferencesReading | None) -> list[Problem]:
