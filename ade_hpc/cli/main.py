@@ -129,13 +129,25 @@ def submit(
 
 
 @app.command()
-def status(names: Names = None, as_json: Json = False) -> None:
+def status(
+    names: Names = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Renew it until Ctrl-C; the scheduler is asked once a minute.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show each experiment: its health, why it waits, when it may start, where its output is.
 
-    Examples: ade-hpc status   |   ade-hpc status digits --json
+    Examples: ade-hpc status   |   ade-hpc status --watch   |   ade-hpc status digits --json
     """
     from ade_hpc.cli import tables
 
+    if watch and as_json:
+        raise UsageError("--watch is for people and --json for programs: give one of them")
+    if watch:
+        from ade_hpc.cli import live
+
+        live.watch(tuple(names or ()))
     tables.status(tuple(names or ()), as_json=as_json)
 
 

@@ -14,61 +14,85 @@ from ade_hpc.metrics.text import printable
 from ade_hpc.store.registry import experiments, registry_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
     from ade_hpc.report.schedule import Heart
     from ade_hpc.report.status import StatusRow
+    from ade_hpc.scheduler.base import Observer
+    from ade_hpc.spec.site import Site
     from ade_hpc.supervisor.tick import Report
 
 COLOURS = {
     "running": "green", "pending": "cyan", "starting": "cyan", "stalled": "red", "lost": "red", "unknown": "yellow",
 }  # fmt: skip
+NARROW = 90  # columns: below that, seven of them are a heap of syllables
 
 
 def status(names: tuple[str, ...], *, as_json: bool) -> None:
+    from rich.console import Console
+
     from ade_hpc.launch.schedulers import open_scheduler
     from ade_hpc.report import status as report
-    from ade_hpc.report.schedule import heart_of
     from ade_hpc.spec.site import load_site
-    from ade_hpc.store.service import Service
 
     site = load_site(os.environ)
-    registry = registry_path(os.environ)
-    service = Service(registry)
-    rows = report.gather(
-        experiments(registry, names), lambda kind: open_scheduler(kind, site), (service.hold,), site.llm.prices
-    )
-    heart = heart_of(service)
+    rows, heart = look_at(names, site, lambda kind: open_scheduler(kind, site))
     if as_json:
         print(json.dumps(report.as_json(rows, heart)))
     else:
-        _print(_status_table(rows))
-        print(tick_sentence(heart))
-        for row in rows:
-            for line in _below(row):
-                print(line)
+        console = Console()
+        table, lines = render(rows, heart, console.width)
+        console.print(table)
+        for line in lines:  # whole, whatever the width: somebody may want to copy a path
+            print(line)
     raise typer.Exit(report.exit_code(rows, heart))
 
 
-def _status_table(rows: list[StatusRow]) -> Table:
-    table = _table("experiment", "health", "attempt", "job", "heartbeat", "last tick", "findings")
+def look_at(
+    names: tuple[str, ...], site: Site, open_scheduler: Callable[[str], Observer]
+) -> tuple[list[StatusRow], Heart]:
+    """The rows of these experiments (all of them if none is named), and the dead man's switch."""
+    from ade_hpc.report.schedule import heart_of
+    from ade_hpc.report.status import gather
+    from ade_hpc.store.service import Service
+
+    registry = registry_path(os.environ)
+    service = Service(registry)
+    rows = gather(experiments(registry, names), open_scheduler, (service.hold,), site.llm.prices)
+    return rows, heart_of(service)
+
+
+def render(rows: list[StatusRow], heart: Heart, width: int) -> tuple[Table, list[str]]:
+    """The table and the lines below it; on a narrow terminal a few columns, and the rest below."""
+    narrow = width < NARROW
+    below = [line for row in rows for line in _below(row, narrow=narrow)]
+    return _status_table(rows, narrow=narrow), [tick_sentence(heart), *below]
+
+
+def _status_table(rows: list[StatusRow], *, narrow: bool) -> Table:
+    wide = () if narrow else ("job", "heartbeat", "last tick", "findings")
+    table = _table("experiment", "health", "attempt", *wide)
     for row in rows:
         colour = COLOURS.get(row.health, "red" if row.cause not in ("completed", "") else "green")
-        table.add_row(
-            row.name,
-            f"[{colour}]{row.health}{f' ({row.cause})' if row.cause else ''}[/]",
-            str(row.attempt or "-"),
-            row.job_id or "-",
-            age(row.heartbeat_age_s),
-            age(row.last_tick_age_s),
-            printable(", ".join(row.findings)) or "-",
-        )
+        health = f"[{colour}]{row.health}{f' ({row.cause})' if row.cause else ''}[/]"
+        more = (row.job_id or "-", age(row.heartbeat_age_s), age(row.last_tick_age_s), _found(row) or "-")
+        table.add_row(row.name, health, str(row.attempt or "-"), *(() if narrow else more))
     return table
 
 
-def _below(row: StatusRow) -> list[str]:
+def _found(row: StatusRow) -> str:
+    return printable(", ".join(row.findings))
+
+
+def _below(row: StatusRow, *, narrow: bool) -> list[str]:
     """What does not fit into a row: why it waits, when it may start, where the output is, what could not be seen."""
     lines = [f"{row.name}: {printable(row.detail, 300)}"] if row.detail else []
+    if narrow and row.job_id:
+        lines.append(f"  job {row.job_id}, heartbeat {age(row.heartbeat_age_s)}, last tick {age(row.last_tick_age_s)}")
+    if narrow and row.findings:
+        lines.append(f"  found: {_found(row)}")
     if row.paused_by:
         lines.append(f"  paused by {printable(row.paused_by, 300)}: it is watched, and nothing is done")
     if row.reason:

@@ -16,7 +16,7 @@ from ade_hpc.policy.health import judge_health
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.report.schedule import Heart
 from ade_hpc.report.waiting import spending, waits_for
-from ade_hpc.scheduler.base import Scheduler
+from ade_hpc.scheduler.base import Observer
 from ade_hpc.scheduler.states import explain_reason
 from ade_hpc.spec.site import Price
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
@@ -66,7 +66,7 @@ class StatusRow:
 
 def gather(
     folders: Sequence[ExperimentDir],
-    open_scheduler: Callable[[str], Scheduler],
+    open_scheduler: Callable[[str], Observer],
     holds: tuple[Path, ...] = (),
     prices: Mapping[str, Price] | None = None,
 ) -> list[StatusRow]:

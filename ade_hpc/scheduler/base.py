@@ -11,7 +11,23 @@ if TYPE_CHECKING:
     from ade_hpc.model import JobRef, Lookup, Observation, StepRow, Submission
 
 
-class Scheduler(Protocol):
+class Observer(Protocol):
+    """Says what became of jobs."""
+
+    def observe(self, jobs: Sequence[JobRef]) -> Observation:
+        """All that is known of these jobs, with one queue query and one accounting query (none for no jobs).
+
+        Never raises: a source that gave no answer says so.
+        """
+
+    def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
+        """The steps of jobs that failed, by job id, with one accounting query: some ends show on a step only.
+
+        Never raises: whoever knows nothing of steps has none.
+        """
+
+
+class Scheduler(Observer, Protocol):
     """Submits attempts, finds them again, says what became of them, and ends them."""
 
     @property
@@ -41,16 +57,10 @@ class Scheduler(Protocol):
         Never raises: where the queue gave no answer, ``answered`` is False.
         """
 
-    def observe(self, jobs: Sequence[JobRef]) -> Observation:
-        """All that is known of these jobs, with one queue query and one accounting query (none for no jobs).
+    def glance(self, jobs: Sequence[JobRef], before: Observation | None, turn: int) -> Observation:
+        """As ``observe``, for who looks on for hours: by one query at the most, and not to be acted upon.
 
-        Never raises: a source that gave no answer says so.
-        """
-
-    def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
-        """The steps of jobs that failed, by job id, with one accounting query: some ends show on a step only.
-
-        Never raises: whoever knows nothing of steps has none.
+        before: what the last glance gave, None the first time. turn: how many glances there were.
         """
 
     def cancel(self, job: JobRef) -> None:

@@ -88,6 +88,9 @@ class LocalScheduler:
         """A local job has no steps."""
         return {}
 
+    def glance(self, jobs: Sequence[JobRef], before: Observation | None, turn: int) -> Observation:
+        return self.observe(jobs)
+
     def cancel(self, job: JobRef) -> None:
         """TERM now; whoever looks at the job after CANCEL_GRACE_S seconds sends KILL."""
         found = _claimed_by(job)

@@ -30,7 +30,7 @@ from ade_hpc.scheduler.script import FOLDER, LOGS, NAME, script_text
 from ade_hpc.store.files import private_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from ade_hpc.model import AccountingRow, JobRef, QueueRow, StepRow, Submission
@@ -42,6 +42,7 @@ SETTLE_MARGIN_S = 5.0
 LOOK_BACK_S = 3600  # clocks of the submitter and of slurmdbd differ
 ACCOUNTING_OFF = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 
+NOT_ASKED = Source("off", "not asked this time")
 NO_JOBS = Observation(Source("answered"), Source("answered"), {})
 
 
@@ -120,14 +121,26 @@ class SlurmScheduler:
         asked = list(dict.fromkeys(job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)))
         if not asked:
             return replace(NO_JOBS, jobs={job.job_id: JobView(job.job_id) for job in jobs})
-        ids = ("--jobs", ",".join(asked))
         # The queue first: what it no longer lists cannot come back, so accounting, asked later, can only know more
-        queue, text = self._ask_queue("--states=all", *ids)
-        queued, queue_notes = parse_queue(text, asked)
-        accounting, text = self._ask_accounting(*ids)
-        lives, notes = parse_accounting(text, asked)
+        queue, queued = self._queued(asked)
+        accounting, lives = self._lives(asked)
         views = {job.job_id: JobView(job.job_id, queued.get(job.job_id), lives.get(job.job_id, ())) for job in jobs}
-        return Observation(_noted(queue, queue_notes), _noted(accounting, notes), views)
+        return Observation(queue, accounting, views)
+
+    def glance(self, jobs: Sequence[JobRef], before: Observation | None, turn: int) -> Observation:
+        """The queue and accounting in turn; the other half is as it was, and unknown of jobs that are new since."""
+        asked = [job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)]
+        if not asked:
+            return self.observe(jobs)
+        before = before or Observation(NOT_ASKED, NOT_ASKED, {})
+        if turn % 2 == 0:
+            queue, queued = self._queued(asked)
+            lives = {job_id: view.accounting for job_id, view in before.jobs.items()}
+            views = {one: JobView(one, queued.get(one), lives.get(one, ())) for one in asked}
+            return Observation(queue, before.accounting, views)
+        accounting, found = self._lives(asked)
+        views = {one: JobView(one, before.jobs[one].queue, found.get(one, ())) for one in asked if one in before.jobs}
+        return Observation(before.queue, accounting, views)
 
     def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
         asked = list(dict.fromkeys(job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)))
@@ -168,6 +181,16 @@ class SlurmScheduler:
         if not queue.answered:
             raise SchedulerSilent(f"nothing was submitted: {queue.detail}")
         return job.job_id in parse_queue(text, {job.job_id})[0]
+
+    def _queued(self, asked: Collection[str]) -> tuple[Source, dict[str, QueueRow]]:
+        queue, text = self._ask_queue("--states=all", "--jobs", ",".join(asked))
+        rows, notes = parse_queue(text, asked)
+        return _noted(queue, notes), rows
+
+    def _lives(self, asked: Collection[str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
+        accounting, text = self._ask_accounting("--jobs", ",".join(asked))
+        rows, notes = parse_accounting(text, asked)
+        return _noted(accounting, notes), rows
 
     def _ask_queue(self, *arguments: str) -> tuple[Source, str]:
         """Only this user's jobs: slurmctld then sends no others, and nobody else's job can bear our name."""

@@ -16,7 +16,7 @@ from ade_hpc.job.checkpoints import Checkpoint, list_checkpoints
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import ExitRecord, Heartbeat, JobRef, JobTruth, Observation, Source
 from ade_hpc.policy.snapshot import Snapshot
-from ade_hpc.scheduler.base import Scheduler
+from ade_hpc.scheduler.base import Observer
 from ade_hpc.scheduler.states import conclude, with_steps
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats, superseded_by
@@ -78,7 +78,7 @@ class Look:
 
 
 def look(
-    supervised: Sequence[Supervised], open_scheduler: Callable[[str], Scheduler], *, second_look: bool = True
+    supervised: Sequence[Supervised], open_scheduler: Callable[[str], Observer], *, second_look: bool = True
 ) -> Look:
     """Ask each scheduler once for the jobs of all experiments, and read all heartbeats.
 
@@ -100,7 +100,7 @@ def look(
     return Look(now, truths, degraded, usage_of(supervised, truths, now=now), beats, silent)
 
 
-def _ask(kind: str, jobs: Sequence[JobRef], open_scheduler: Callable[[str], Scheduler]) -> Observation:
+def _ask(kind: str, jobs: Sequence[JobRef], open_scheduler: Callable[[str], Observer]) -> Observation:
     try:
         return open_scheduler(kind).observe(jobs)
     except AdeError as error:
@@ -112,7 +112,7 @@ def _failed_steps(
     kind: str,
     supervised: Sequence[Supervised],
     truths: Mapping[str, JobTruth],
-    open_scheduler: Callable[[str], Scheduler],
+    open_scheduler: Callable[[str], Observer],
 ) -> dict[str, JobTruth]:
     """The one follow-up of a tick: of jobs in charge that failed, the steps may say more."""
     mine = [one.job for one in supervised if one.scheduler == kind and one.job is not None]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.report.status import gather
 from ade_hpc.supervisor.tick import Ticker
 from tests.cluster.conftest import Lab
+from tests.support.counting import counted, wrap
 from tests.support.project import Project, make_project, wait_for
 
 LEARNS = {"optimizer": {"lr": 0.05}, "steps": 3000}
@@ -23,31 +23,25 @@ def on_slurm(root: Path, name: str = "tiny", **resources: str) -> Project:
 
 
 @pytest.fixture
-def counted(in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Slurm's clients behind a doorkeeper that writes down every call; returns its book."""
-    folder, book = tmp_path / "bin", tmp_path / "book"
-    folder.mkdir()
-    for name in ("squeue", "sacct", "scontrol", "sbatch", "scancel", "sinfo"):
-        real = shutil.which(name)
-        (folder / name).write_text(f'#!/bin/sh\necho {name} >> {book}\nexec {real} "$@"\n')
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{in_lab.env['PATH']}")
-    return book
+def calls(in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every call of a Slurm client leaves a line in this file."""
+    monkeypatch.setenv("PATH", wrap(tmp_path / "calls", in_lab.env["PATH"]))
+    return tmp_path / "calls"
 
 
-def test_a_tick_asks_the_queue_once_and_accounting_once_for_all(counted: Path, tmp_path: Path) -> None:
+def test_a_tick_asks_the_queue_once_and_accounting_once_for_all(calls: Path, tmp_path: Path) -> None:
     """Invariant 9, with three experiments that live."""
     projects = [on_slurm(tmp_path / name, name) for name in ("one", "two", "three")]
     for project in projects:
         project.submit()
-    counted.unlink()
+    calls.write_text("")
 
     first = projects[0]
     ticker = Ticker(first.site, lambda kind: first.scheduler, lambda step: None)
     reports = ticker.tick([project.folder for project in projects])
 
     assert all(report.health.verdict in ("pending", "starting", "running") for report in reports)
-    assert sorted(counted.read_text().split()) == ["sacct", "squeue"]
+    assert counted(calls) == {"squeue": 1, "sacct": 1}
     for project in projects:
         project.scheduler.cancel(_job(project))
 
