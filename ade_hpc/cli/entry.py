@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ade_hpc.errors import AdeError, UsageError
 
-LAPTOP = frozenset({"bootstrap", "submit", "tick"})
+LAPTOP = frozenset({"bootstrap", "doctor", "submit", "tick"})
 """Commands that are made of work on both machines: they run here, and find the host in their context."""
 
 

@@ -88,6 +88,7 @@ def check(
 
 @app.command()
 def doctor(
+    context: typer.Context,
     job: Annotated[bool, typer.Option("--job", help="Also send a probe job of a minute to a compute node.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -97,7 +98,26 @@ def doctor(
     """
     from ade_hpc.cli import doctor as room
 
-    room.doctor(job=job, json_wanted=as_json)
+    room.doctor(job=job, json_wanted=as_json, host=context.obj)
+
+
+@app.command()
+def bootstrap(
+    context: typer.Context,
+    venv: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Where it goes there: on a filesystem that all nodes see.")
+    ] = "~/.ade-hpc/venv",
+    python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The Python to use there; default: the first that will do.")
+    ] = None,
+) -> None:
+    """Install this ade-hpc on a login node, or bring the one there up to date. Doing it twice changes nothing.
+
+    Example: ade-hpc --host login bootstrap
+    """
+    from ade_hpc.cli import host
+
+    host.bootstrap(context.obj, venv, python)
 
 
 @app.command()
