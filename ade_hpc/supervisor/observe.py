@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ade_hpc.errors import AdeError
 from ade_hpc.job.checkpoints import Checkpoint, list_checkpoints
@@ -19,6 +19,7 @@ from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.scheduler.base import Observer
 from ade_hpc.scheduler.states import conclude, with_steps
 from ade_hpc.store.layout import AttemptDir
+from ade_hpc.store.ledger import read_ledger
 from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats, superseded_by
 from ade_hpc.supervisor.experiment import Supervised
 from ade_hpc.supervisor.past import Usage, past_of, usage_of
@@ -75,6 +76,20 @@ class Look:
             signature=_signature(exits),
             resumable=bool(saved),
         )
+
+    def after(self, one: Supervised) -> Look:
+        """The same look once this experiment has had its turn: what it has submitted since counts for all others."""
+        submissions = len(read_ledger(one.folder.ledger).of_kind("trying")) - len(one.ledger.of_kind("trying"))
+        if not submissions:
+            return self
+        ended = one.job is not None and self.truths[one.job.job_id].phase == "ended"  # else it only takes its place
+        return replace(self, usage=self.usage.plus(live=int(ended), submissions=submissions))
+
+    def renew(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot of this look, with what this user has alive and has submitted by now."""
+        usage = self.usage
+        past = replace(snapshot.past, live_attempts=usage.live_attempts, recent_submissions=usage.recent_submissions)
+        return replace(snapshot, past=past)
 
 
 def look(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ade_hpc.launch.plan import Plan
@@ -31,6 +31,13 @@ class Usage:
     live_attempts: int
     recent_submissions: int
     suspects: tuple[str, ...] = ()
+
+    def plus(self, *, live: int, submissions: int) -> Usage:
+        return replace(
+            self,
+            live_attempts=self.live_attempts + live,
+            recent_submissions=self.recent_submissions + submissions,
+        )
 
 
 def usage_of(supervised: Sequence[Supervised], truths: Mapping[str, JobTruth], *, now: float) -> Usage:

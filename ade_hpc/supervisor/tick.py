@@ -100,10 +100,15 @@ class Ticker:
         with ExitStack() as leases:
             supervised = [one for folder in folders if (one := self._enter(folder, leases, reports)) is not None]
             seen = look(supervised, self.open_scheduler)
-            passes = [self._one(one, seen, reports, self_id) for one in supervised]
-            for pending in sorted((one for one in passes if one is not None), key=open_since):
+            passes: list[Pending | None] = []
+            for one in supervised:
+                passes.append(self._one(one, seen, reports, self_id))
+                seen = seen.after(one)
+            for pending in sorted(filter(None, passes), key=open_since):
                 left = started + MODEL_TIME_S - time.monotonic()
-                reports[pending.one.name] = self._ask(pending, reports[pending.one.name], self_id, left)
+                fresh = replace(pending, snapshot=seen.renew(pending.snapshot))
+                reports[pending.one.name] = self._ask(fresh, reports[pending.one.name], self_id, left)
+                seen = seen.after(pending.one)
             for one in () if self.dry_run else supervised:
                 reports[one.name] = self._publish(one, reports[one.name])
             if not self.dry_run:
