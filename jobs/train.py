@@ -201,6 +201,10 @@ class Training:
         for group, settings, factor in zip(groups, configured, factors, strict=True):
             group.update(settings, lr=settings["initial_lr"] * factor(self.scheduler.last_epoch))
 
+    def load_weights(self, path: Path) -> None:
+        """Start from the weights of a checkpoint and nothing else: step 0, a fresh optimizer, a new schedule."""
+        self.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
@@ -269,7 +273,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="YAML file with every setting")
     parser.add_argument("--tensorboard", type=Path, required=True, metavar="DIR", help="where the event file goes")
     parser.add_argument("--checkpoints", type=Path, required=True, metavar="DIR", help="where step-NNNNNN.pt go")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="continue from this checkpoint")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", type=Path, metavar="FILE", help="continue from this checkpoint")
+    start.add_argument("--weights", type=Path, metavar="FILE", help="start anew from the weights of this checkpoint")
     parser.add_argument("--steps", type=int, metavar="N", help="in place of the config's steps, for a quick try")
     arguments = parser.parse_args(argv)
     config = read_config(arguments.config)
@@ -281,6 +287,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     training = Training.fresh(config, device)
     if arguments.resume:
         training.load(arguments.resume)
+    if arguments.weights:
+        training.load_weights(arguments.weights)
     arguments.checkpoints.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(arguments.tensorboard), flush_secs=5) as writer:
         return train(training, config, writer, arguments.checkpoints, device)

@@ -13,6 +13,7 @@ from ade_hpc.job.command import Layout, expand, host_environment, trainer_enviro
 from ade_hpc.job.container import INSIDE, Mount, env_file, exec_argv, gpu_flag
 from ade_hpc.job.identity import JobIdentity
 from ade_hpc.spec.experiment import Experiment
+from ade_hpc.spec.experiment_fields import Checkpoint as CheckpointFields
 from ade_hpc.store.files import private_dir
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.records import AttemptRecord
@@ -35,7 +36,7 @@ def build_launch_line(
     tensorboard = private_dir(attempt.tensorboard / str(job.restart))
     layout = _host_layout(attempt, record, experiment, tensorboard)
     seen = _inside(layout, record, experiment) if record.image else layout
-    resume = _resume_arguments(attempt, experiment, seen)
+    resume = _resume_arguments(attempt, record, experiment, seen)
     command = expand(experiment.command, seen, attempt=attempt.number, resume=resume, params=record.config)
     trainer = trainer_environment(
         environ,
@@ -69,17 +70,23 @@ def choose_checkpoint(attempt: AttemptDir, experiment: Experiment) -> Checkpoint
     return newest_valid(attempt.checkpoints, pattern, complete) or newest_valid(attempt.start, pattern, complete)
 
 
-def _resume_arguments(attempt: AttemptDir, experiment: Experiment, seen: Layout) -> list[str]:
+def _resume_arguments(attempt: AttemptDir, record: AttemptRecord, experiment: Experiment, seen: Layout) -> list[str]:
+    """An attempt that took the weights alone of its parent resumes its own checkpoints whole, as any other does."""
     chosen = choose_checkpoint(attempt, experiment)
     if chosen is None or experiment.checkpoint is None:
         return []
-    folder, root = (
-        (seen.checkpoints, attempt.checkpoints)
-        if chosen.path.is_relative_to(attempt.checkpoints)
-        else (seen.start, attempt.start)
-    )
+    if chosen.path.is_relative_to(attempt.checkpoints):
+        folder, root, words = seen.checkpoints, attempt.checkpoints, experiment.checkpoint.resume
+    else:
+        folder, root, words = seen.start, attempt.start, _first_words(record, experiment.checkpoint)
     path = f"{folder}/{chosen.path.relative_to(root)}"
-    return [word.replace("{path}", path) for word in experiment.checkpoint.resume]
+    return [word.replace("{path}", path) for word in words]
+
+
+def _first_words(record: AttemptRecord, checkpoint: CheckpointFields) -> tuple[str, ...]:
+    """How the parent checkpoint is handed over."""
+    weights_only = record.parent is not None and record.parent.weights_only
+    return checkpoint.weights if weights_only and checkpoint.weights is not None else checkpoint.resume
 
 
 def _host_layout(attempt: AttemptDir, record: AttemptRecord, experiment: Experiment, tensorboard: Path) -> Layout:

@@ -12,10 +12,10 @@ from statistics import median
 import numpy as np
 
 from ade_hpc.errors import StoreError
-from ade_hpc.job.checkpoints import Checkpoint, is_valid, list_checkpoints
+from ade_hpc.job.checkpoints import Checkpoint, is_valid, list_checkpoints, newest_valid
 from ade_hpc.metrics.series import Series
 from ade_hpc.store.layout import AttemptDir
-from ade_hpc.store.records import ParentRecord
+from ade_hpc.store.records import ParentRecord, load_attempt
 
 
 def last_healthy(attempt: AttemptDir, pattern: str, complete: str | None, onset: float | None) -> ParentRecord | None:
@@ -26,12 +26,21 @@ def last_healthy(attempt: AttemptDir, pattern: str, complete: str | None, onset:
     """
     own = list_checkpoints(attempt.checkpoints, pattern)
     limit = float("inf") if onset is None else onset - _save_interval(own)
-    pinned = list_checkpoints(attempt.start, pattern)
-    for checkpoint in [*reversed([one for one in own if one.completed_at <= limit]), *reversed(pinned)]:
+    for checkpoint in reversed([one for one in own if one.completed_at <= limit]):
         if is_valid(checkpoint.path, complete):
-            folder = attempt.checkpoints if checkpoint in own else attempt.start
-            return ParentRecord(attempt.number, str(checkpoint.path.relative_to(folder)), checkpoint.step)
-    return None
+            return ParentRecord(attempt.number, str(checkpoint.path.relative_to(attempt.checkpoints)), checkpoint.step)
+    return _pinned(attempt, pattern, complete)
+
+
+def _pinned(attempt: AttemptDir, pattern: str, complete: str | None) -> ParentRecord | None:
+    """The attempt's own parent once more, and as much of it as the attempt took."""
+    checkpoint = newest_valid(attempt.start, pattern, complete)
+    if checkpoint is None:
+        return None
+    record = load_attempt(attempt)
+    weights_only = record is not None and record.parent is not None and record.parent.weights_only
+    name = str(checkpoint.path.relative_to(attempt.start))
+    return ParentRecord(attempt.number, name, checkpoint.step, weights_only)
 
 
 def best(attempt: AttemptDir, pattern: str, complete: str | None, objective: Series, goal: str) -> ParentRecord | None:

@@ -84,6 +84,8 @@ def _refusals(
     for change in proposal.changes:
         yield from _change_bounds(change, preferences.tunables.get(change.key), snapshot)
     yield from _request_bounds(proposal, preferences.limits)
+    if proposal.resume == "weights" and not snapshot.takes_weights:  # must be refused, not half done
+        yield "resume: weights needs `checkpoint: weights:` in experiment.yaml, the trainer's arguments for it"
 
 
 def _patience(
@@ -200,8 +202,6 @@ def _request_bounds(proposal: Proposal, limits: Limits) -> Iterator[str]:
         refusal = "is not under `limits.resources`" if bound is None else bound.refusal(name, value)
         if refusal is not None:
             yield f"{name}: {refusal}"
-    if proposal.resume == "weights":  # what can't be carried out must be refused, not half done
-        yield "resume: weights can't be carried out by this version; use last-healthy, best or none"
 
 
 def _same_type(old: Scalar, new: Scalar) -> bool:

@@ -59,7 +59,7 @@ class Snapshot:
     silent: the heartbeat is old *and* its counter did not move when it was read again within this tick.
     degraded: sources that should have answered and did not, one sentence each.
     step: the last one that curves, heartbeat, exit record or checkpoints know of. signature: of its last crash.
-    resumable: there is a checkpoint to go on from.
+    resumable: there is a checkpoint to go on from. takes_weights: the trainer can take the weights of one alone.
     """
 
     experiment: str
@@ -79,3 +79,4 @@ class Snapshot:
     step: int | None = None
     signature: str = ""
     resumable: bool = False
+    takes_weights: bool = False

@@ -12,7 +12,7 @@ from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.metrics.text import printable
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
-from ade_hpc.store.records import load_attempt, load_exits
+from ade_hpc.store.records import ParentRecord, load_attempt, load_exits
 
 SCHEMA = 1
 
@@ -59,12 +59,16 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
         author=plan.author,
         reason=plan.reason,
         changes=tuple(f"{change.key}: {change.old} -> {change.new}" for change in plan.changes),
-        parent=f"{plan.parent.name} of attempt {plan.parent.attempt}" if plan.parent else "",
+        parent=_parent(plan.parent) if plan.parent else "",
         commit=record.commit if record else "",
         job_id=job.job_id if job else "",
         outcome=outcome,
         starts=len(attempt.starts()),
     )
+
+
+def _parent(parent: ParentRecord) -> str:
+    return f"{'the weights of ' if parent.weights_only else ''}{parent.name} of attempt {parent.attempt}"
 
 
 def story(folder: ExperimentDir) -> tuple[list[Event], tuple[str, ...]]:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ade_hpc.errors import Problem, SpecError
-from ade_hpc.model import Scalar
+from ade_hpc.model import Resume, Scalar
 from ade_hpc.spec.checkout import live_links
 from ade_hpc.spec.document import Document, Place, Plain, dotted, parse
 from ade_hpc.spec.experiment import Experiment, read_experiment
@@ -84,8 +84,15 @@ def _experiment(path: Path, site: Site, tags_of: Tags) -> list[Problem]:
     if experiment.preferences is not None and experiment.preferences.is_file():
         preferences, found = _preferences(experiment.preferences)
         tags = tags_of(experiment)
-        problems += [*found, *_never(preferences, tags=tags, has_checkpoints=experiment.checkpoint is not None)]
+        problems += [*found, *_never(preferences, tags=tags, resumes=_resumes(experiment))]
     return problems + _config(experiment, preferences)
+
+
+def _resumes(experiment: Experiment) -> frozenset[str]:
+    """From what a new attempt of this experiment can resume."""
+    if experiment.checkpoint is None:
+        return frozenset({"none"})
+    return frozenset(get_args(Resume)) - ({"weights"} if experiment.checkpoint.weights is None else set())
 
 
 def _never(reading: PreferencesReading | None, **known: Any) -> list[Problem]:

@@ -25,7 +25,8 @@ from ade_hpc.spec.resources import EITHER_OR_MEMORY, RESOURCE_FIELDS, count_gpus
 from ade_hpc.spec.schema import as_tuples, validate
 from ade_hpc.spec.site import Site
 
-_AS_WRITTEN = (("env",), ("command",), ("checkpoint", "resume"))  # `--epochs, 10` and `OMP_NUM_THREADS: 8` are text
+# `--epochs, 10` and `OMP_NUM_THREADS: 8` are text
+_AS_WRITTEN = (("env",), ("command",), ("checkpoint", "resume"), ("checkpoint", "weights"))
 _STAND_IN: dict[str, Plain] = {"name": "unnamed", "command": ("true",)}
 
 

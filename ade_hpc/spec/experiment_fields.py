@@ -57,12 +57,14 @@ class Checkpoint(Spec):
     """How the trainer saves and resumes.
 
     pattern: name below the checkpoints folder, ``step-{step}.pt`` or a plain name that is replaced each time.
-    resume: the arguments that ``{resume}`` becomes; signal: sent before the job must end, None: none is sent;
+    resume: the arguments that ``{resume}`` becomes; weights: those that it becomes where only the weights are to be
+    taken, into a fresh optimizer, None: the trainer can't; signal: sent before the job must end, None: none is sent;
     complete: for checkpoints that are folders, the file whose presence says that the folder is whole.
     """
 
     pattern: Annotated[str, AfterValidator(_pattern)]
     resume: Annotated[Command, AfterValidator(_resume)] = ("--resume", "{path}")
+    weights: Annotated[Command, AfterValidator(_resume)] | None = None
     signal: Annotated[str, AfterValidator(_signal)] | None = None
     complete: Inside | None = None
 

@@ -7,8 +7,10 @@ A rule that waits for a tag that nobody logs is silent, and so is a supervisor t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import get_args
 
 from ade_hpc.errors import Problem
+from ade_hpc.model import Resume
 from ade_hpc.spec.document import Document, Place
 from ade_hpc.spec.preference_fields import PreferencesFile
 from ade_hpc.spec.rules import Condition, Rule
@@ -21,12 +23,16 @@ TAGS_NAMED = 12
 
 
 def never_fires(
-    preferences: PreferencesFile, document: Document, *, tags: Collection[str] = (), has_checkpoints: bool = True
+    preferences: PreferencesFile,
+    document: Document,
+    *,
+    tags: Collection[str] = (),
+    resumes: Collection[str] = get_args(Resume),
 ) -> Iterator[Problem]:
     """A warning, with its line, for everything that can't take effect.
 
-    tags: all that the experiment's past runs have logged; empty where there were none yet. has_checkpoints: does
-    experiment.yaml say what a checkpoint is?
+    tags: all that the experiment's past runs have logged; empty where there were none yet. resumes: from what
+    experiment.yaml lets a new attempt resume.
     """
     if tags:
         yield from _unknown_tags(preferences, document, tags)
@@ -35,7 +41,7 @@ def never_fires(
         place: Place = ("rules", index)
         for found, condition in _conditions(rule.when, (*place, "when")):
             yield from _impossible(condition, found, preferences, document)
-        yield from _idle(rule, place, preferences, document, has_checkpoints=has_checkpoints)
+        yield from _idle(rule, place, preferences, document, resumes=resumes)
         yield from _behind(rule, place, preferences.rules[:index], document)
 
 
@@ -137,7 +143,7 @@ def _disjoint(condition: Condition, place: Place, document: Document) -> Iterato
 
 
 def _idle(
-    rule: Rule, place: Place, preferences: PreferencesFile, document: Document, *, has_checkpoints: bool
+    rule: Rule, place: Place, preferences: PreferencesFile, document: Document, *, resumes: Collection[str]
 ) -> Iterator[Problem]:
     """A rule that speaks, and nothing comes of it."""
     do = rule.do
@@ -146,8 +152,9 @@ def _idle(
     if preferences.limits.max_attempts == 1:
         message = "`limits.max_attempts` is 1 and counts the first submission: no new attempt can ever be made"
         yield _warn(document, (*place, "do"), message)
-    if not has_checkpoints and "resume" in do.model_fields_set and do.resume != "none":
-        message = f"experiment.yaml has no `checkpoint:`, so there is nothing to resume from ({do.resume})"
+    if "resume" in do.model_fields_set and do.resume not in resumes:
+        missing = "checkpoint: weights" if len(resumes) > 1 else "checkpoint"
+        message = f"experiment.yaml has no `{missing}:`, so there is nothing to resume from ({do.resume})"
         yield _warn(document, (*place, "do", "resume"), message)
     for key, factor in do.scale.items():
         if factor == 1:

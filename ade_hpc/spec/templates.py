@@ -46,6 +46,7 @@ preferences: preferences.md    # what you want, and the bounds of what may be do
 checkpoint:
   pattern: "step-{step}.pt"    # its name below {checkpoints}; a plain name if it is replaced each time
   resume: --resume {path}      # what {resume} becomes when there is a checkpoint to continue from
+  # weights: --init {path}     # what it becomes for `resume: weights`, if your trainer can take the weights alone
   # signal: SIGUSR1            # if your trainer saves when it gets this signal; sent before the time is up
   # complete: metadata.json    # if a checkpoint is a folder: the file that is written last
 

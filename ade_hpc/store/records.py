@@ -36,11 +36,15 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ParentRecord:
-    """The checkpoint that an attempt starts from, as pinned in its ``start/``."""
+    """The checkpoint that an attempt starts from, as pinned in its ``start/``.
+
+    weights_only: of it the attempt takes the weights, and begins with a fresh optimizer.
+    """
 
     attempt: int
     name: str
     step: int | None = None
+    weights_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ade_hpc.errors import AdeError, RepoError, SchedulerSilent, StoreError, SubmitUnclear
 from ade_hpc.launch.launcher import Launcher
@@ -145,7 +145,8 @@ class Actor:
             if series is not None and len(series):
                 return best(current, checkpoint.pattern, checkpoint.complete, series, preferences.objective.goal)
         onset = proposal.finding.onset if proposal.finding else None
-        return last_healthy(current, checkpoint.pattern, checkpoint.complete, onset)
+        found = last_healthy(current, checkpoint.pattern, checkpoint.complete, onset)
+        return replace(found, weights_only=True) if found and proposal.resume == "weights" else found
 
 
 def _plan_of(one: Supervised, attempt: int) -> Plan:

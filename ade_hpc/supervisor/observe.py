@@ -20,7 +20,7 @@ from ade_hpc.scheduler.base import Observer
 from ade_hpc.scheduler.states import conclude, with_steps
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import read_ledger
-from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats, superseded_by
+from ade_hpc.store.records import AttemptRecord, load_attempt, load_exits, load_heartbeats, superseded_by
 from ade_hpc.supervisor.experiment import Supervised
 from ade_hpc.supervisor.past import Usage, past_of, usage_of
 
@@ -72,9 +72,10 @@ class Look:
             changes=record.changes if record else (),
             past=past_of(one, self.truths, self.usage, now=self.now),
             degraded=tuple(degraded),
-            step=_last_step(curves, beats, exits, saved),
+            step=_last_step(curves, beats, exits, _own(one.attempt, record, saved)),
             signature=_signature(exits),
             resumable=bool(saved),
+            takes_weights=one.experiment.checkpoint is not None and one.experiment.checkpoint.weights is not None,
         )
 
     def after(self, one: Supervised) -> Look:
@@ -177,6 +178,12 @@ def saved_checkpoints(one: Supervised) -> list[Checkpoint]:
         return []
     folders = (one.attempt.start, one.attempt.checkpoints)
     return [found for folder in folders for found in list_checkpoints(folder, checkpoint.pattern)]
+
+
+def _own(attempt: AttemptDir, record: AttemptRecord | None, saved: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Those whose step is the attempt's: one that took the weights alone of its parent has begun to count anew."""
+    anew = record is not None and record.parent is not None and record.parent.weights_only
+    return [one for one in saved if not (anew and one.path.is_relative_to(attempt.start))]
 
 
 def _last_step(

@@ -65,6 +65,7 @@ def _seen_json(snapshot: Snapshot) -> dict[str, Any]:
         "step": snapshot.step,
         "signature": printable(snapshot.signature, 200),
         "resumable": snapshot.resumable,
+        "takes_weights": snapshot.takes_weights,
     }
 
 

@@ -100,6 +100,7 @@ class Recorded:
             step=data["seen"].get("step"),
             signature=str(data["seen"].get("signature", "")),
             resumable=bool(data["seen"].get("resumable")),
+            takes_weights=bool(data["seen"].get("takes_weights")),
         )
 
     def _answers(self, tick: object) -> tuple[Mapping[str, Any], ...]:
@@ -133,7 +134,8 @@ class Simulated:
         return self.logs.notes
 
     def moments(self, preferences: Preferences) -> Iterator[Moment]:
-        """A log holds no config: a tunable's value is the first one that was logged under its tag."""
+        """A log holds no config: a tunable's value is the first one that was logged under its tag. Nor does it hold
+        what the trainer can do: all of it is taken for granted."""
         config = _config_in(self.logs.whole(), preferences)
         for time in self.times:
             snapshot = Snapshot(
@@ -144,6 +146,7 @@ class Simulated:
                 curves=self.logs.until(time),
                 config=config,
                 past=Past(attempts=1),
+                takes_weights=True,
             )
             yield Moment(snapshot, Health("running"))
 

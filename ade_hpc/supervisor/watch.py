@@ -76,7 +76,8 @@ def look(job_id: str, logdir: Path, scheduler: Scheduler, objective: Objective |
         past=Past(attempts=1),
         degraded=degraded,
         step=max((int(one.steps[-1]) for one in curves.series.values() if len(one)), default=None),
-        resumable=True,  # nobody told us where its checkpoints are
+        resumable=True,  # nobody told us where its checkpoints are, and what its trainer can do with them
+        takes_weights=True,
     )
     health = judge_watched(snapshot, _last_write(logdir), stall_limit_s(curves))
     findings = find(curves, objective or guess(curves))

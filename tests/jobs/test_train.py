@@ -159,6 +159,18 @@ def test_after_loading_the_first_update_already_obeys(whole: Run, tmp_path: Path
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
+def test_the_weights_alone_begin_a_new_run(whole: Run, tmp_path: Path) -> None:
+    """A learning rate of zero leaves them as they are; steps, schedule and optimizer are those of a first start."""
+    anew = Run(tmp_path / "run", "--weights", whole.checkpoint(20), optimizer__lr=0.0, optimizer__momentum=0.0)
+    before, saved = whole.saved(20), anew.finish().saved(10)
+    assert all(torch.equal(saved["model"][name], weight) for name, weight in before["model"].items())
+    assert saved["scheduler"]["last_epoch"] == saved["step"] == 10
+    assert anew.scalars("lr_scheduled")[0][0] == 1
+    assert saved["optimizer"]["state"] == {} or all(
+        state["momentum_buffer"] is None for state in saved["optimizer"]["state"].values()
+    )
+
+
 def test_the_clip_of_the_config_is_in_force_after_loading(whole: Run, tmp_path: Path) -> None:
     """Without momentum a step is lr times the clipped gradient: a tiny clip bounds how far the weights can move."""
     new = {"optimizer__clip": 1.0e-6, "optimizer__momentum": 0.0, "optimizer__weight_decay": 0.0}

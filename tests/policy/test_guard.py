@@ -76,7 +76,7 @@ def test_the_mode_decides_what_becomes_of_an_allowed_change(mode: str, outcome: 
         (change("../../etc/passwd", 8), "tunables"),
         (Proposal("change", "rule:x", "", resources={"mem": "64G"}), "mem"),
         (Proposal("change", "rule:x", "", resources={"partition": "gpu"}), "limits.resources"),
-        (replace(change("optimizer.lr", 0.05), resume="weights"), "weights"),
+        (replace(change("optimizer.lr", 0.05), resume="weights"), "checkpoint: weights:"),
     ],
 )
 def test_a_proposal_outside_the_bounds_is_refused_by_name(proposal: Proposal, bound: str) -> None:

@@ -72,10 +72,13 @@ def test_what_contradicts_itself(lines: list[str], line: int, words: str) -> Non
 
 def test_nothing_to_resume_from() -> None:
     lines = [TUNABLES, "rules:", rule("nan", "{scale: {optimizer.lr: 0.5}, resume: best}"), ""]
-    (problem,) = warnings(OBJECTIVE, *lines, has_checkpoints=False)
+    (problem,) = warnings(OBJECTIVE, *lines, resumes={"none"})
     assert problem.line == 5
     assert "no `checkpoint:`" in problem.message
     assert warnings(OBJECTIVE, *lines) == []
+    lines[2] = lines[2].replace("best", "weights")
+    (problem,) = warnings(OBJECTIVE, *lines, resumes={"none", "best", "last-healthy"})
+    assert "no `checkpoint: weights:`" in problem.message
 
 
 @pytest.mark.parametrize(

@@ -100,11 +100,16 @@ def main() -> int:
     for name in ("config", "tensorboard", "checkpoints"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--resume")
+    parser.add_argument("--weights")
     args = parser.parse_args()
     config = read_config(args.config)
     asked: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
-    state = load(args.resume) if args.resume else {"step": 0, "loss": 2.0, "lr": config["optimizer"]["lr"]}
+    state = {"step": 0, "loss": 2.0, "lr": config["optimizer"]["lr"]}
+    if args.resume:
+        state = load(args.resume)
+    if args.weights:
+        state["loss"] = load(args.weights)["loss"]
     lr = state["lr"] if config.get("ignore_config") else config["optimizer"]["lr"]
     step, loss = int(state["step"]), state["loss"]
     print(f"starts at step {step} with lr {lr}", flush=True)
