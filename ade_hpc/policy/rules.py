@@ -8,8 +8,9 @@ rest (question.py): whatever proposes, the guard decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from ade_hpc.metrics.series import Series
 from ade_hpc.model import Change, Finding, Health, Proposal, Scalar
 from ade_hpc.policy.answers import answer
 from ade_hpc.policy.snapshot import Snapshot
@@ -60,7 +61,9 @@ def holds(condition: Condition, snapshot: Snapshot, health: Health, findings: Se
         return _matching(condition, findings) is not None
     if condition.health is not None:
         return condition.health in (health.verdict, health.cause)
-    return _metric_holds(condition, snapshot)
+    number = _number(condition, snapshot)
+    above = condition.above is None or number > condition.above
+    return math.isfinite(number) and above and (condition.below is None or number < condition.below)
 
 
 def _matching(condition: Condition, findings: Sequence[Finding]) -> Finding | None:
@@ -76,17 +79,29 @@ def _matching(condition: Condition, findings: Sequence[Finding]) -> Finding | No
     )
 
 
-def _metric_holds(condition: Condition, snapshot: Snapshot) -> bool:
-    series = snapshot.curves.series.get(condition.metric or "")
-    if series is None or not len(series) or not math.isfinite(latest := float(series.values[-1])):
-        return False
-    above = condition.above is None or latest > condition.above
-    return above and (condition.below is None or latest < condition.below)
+def _number(condition: Condition, snapshot: Snapshot) -> float:
+    """What a condition on a metric compares: its latest value, or its rise. NaN where there is none yet."""
+    series = snapshot.curves.series.get(condition.metric or condition.change or "")
+    if series is None or not len(series):
+        return math.nan
+    return float(series.values[-1]) if condition.over is None else rise(series, condition.over)
+
+
+def rise(series: Series, over: int) -> float:
+    """What the curve has risen by over its last ``over`` steps; NaN as long as it is shorter, or not all finite there.
+
+    The medians of the first and of the last quarter of that span are compared: one point of a noisy curve says little.
+    """
+    import numpy as np
+
+    age = series.steps[-1] - series.steps
+    first, last = series.values[(age <= over) & (age >= 0.75 * over)], series.values[age <= 0.25 * over]
+    return float(np.median(last) - np.median(first)) if age[0] >= over and len(first) else math.nan
 
 
 def _from_rule(rule: Rule, snapshot: Snapshot, health: Health, findings: Sequence[Finding]) -> Proposal:
     cause = _cause(rule.when, findings)
-    reason = _because(cause, health)
+    reason = "; ".join(_facts(rule.when, snapshot, health, findings))
     author = f"rule:{rule.name}"
     if rule.do.stop or rule.do.ask:
         return Proposal("stop" if rule.do.stop else "ask", author, reason, finding=cause)
@@ -111,11 +126,24 @@ def _cause(condition: Condition, findings: Sequence[Finding]) -> Finding | None:
     return next((found for one in inner if (found := _cause(one, findings)) is not None), None)
 
 
-def _because(cause: Finding | None, health: Health) -> str:
-    if cause is None:
-        return f"the job is {health.verdict}{f' ({health.cause})' if health.cause else ''}"
-    evidence = ", ".join(f"{key} {_short(value)}" for key, value in cause.evidence.items())
-    return f"{cause.kind} in {cause.tag} from step {cause.first_step}{f' ({evidence})' if evidence else ''}"
+def _facts(condition: Condition, snapshot: Snapshot, health: Health, findings: Sequence[Finding]) -> Iterator[str]:
+    """What makes the condition true, in words: of ``all`` each, of ``any`` the first."""
+    held = [inner for inner in condition.all or condition.any or () if holds(inner, snapshot, health, findings)]
+    for inner in held if condition.all is not None else held[:1]:
+        yield from _facts(inner, snapshot, health, findings)
+    if condition.finding is not None and (found := _matching(condition, findings)) is not None:
+        yield _said(found)
+    if condition.health is not None:
+        yield f"the job is {health.verdict}{f' ({health.cause})' if health.cause else ''}"
+    if condition.metric is not None:
+        yield f"{condition.metric} is {_number(condition, snapshot):.4g}"
+    if condition.change is not None:
+        yield f"{condition.change} has changed by {_number(condition, snapshot):.4g} over {condition.over} steps"
+
+
+def _said(found: Finding) -> str:
+    evidence = ", ".join(f"{key} {_short(value)}" for key, value in found.evidence.items())
+    return f"{found.kind} in {found.tag} from step {found.first_step}{f' ({evidence})' if evidence else ''}"
 
 
 def _short(value: Scalar) -> str:

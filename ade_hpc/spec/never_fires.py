@@ -71,10 +71,9 @@ def _named_tags(preferences: PreferencesFile) -> Iterator[tuple[Place, str, str]
             yield ("tunables", key, "tag"), tunable.tag, "a change can't be proved by it"
     for index, rule in enumerate(preferences.rules):
         for place, condition in _conditions(rule.when, ("rules", index, "when")):
-            if condition.metric is not None:
-                yield (*place, "metric"), condition.metric, "this never holds"
-            if condition.tag is not None:
-                yield (*place, "tag"), condition.tag, "this never holds"
+            for name in ("metric", "change", "tag"):
+                if (tag := getattr(condition, name)) is not None:
+                    yield (*place, name), tag, "this never holds"
 
 
 def _conditions(condition: Condition, place: Place) -> Iterator[tuple[Place, Condition]]:

@@ -55,11 +55,15 @@ def _condition(value: Any) -> Any:
     return {"any": value} if isinstance(value, tuple) else value
 
 
+QUESTIONS = ("all", "any", "finding", "metric", "change", "health")
+
+
 class Condition(Spec):
-    """A tree. Exactly one of ``all``, ``any``, ``finding``, ``metric`` and ``health`` is set.
+    """A tree. Exactly one of ``all``, ``any``, ``finding``, ``metric``, ``change`` and ``health`` is set.
 
     finding: a finding of this kind, in ``tag`` if given. metric: the latest value of this tag is ``above`` or
-    ``below`` a number (or between the two). health: the verdict on the process, or the cause with which it ended.
+    ``below`` a number (or between the two). change: what this tag has risen by over its last ``over`` steps is (a
+    fall is a negative rise). health: the verdict on the process, or the cause with which it ended.
     """
 
     all: Annotated[tuple[Nested, ...], AfterValidator(not_empty)] | None = None
@@ -67,20 +71,24 @@ class Condition(Spec):
     finding: FindingKind | None = None
     tag: OneLine | None = None
     metric: OneLine | None = None
+    change: OneLine | None = None
+    over: Annotated[int, Field(ge=1)] | None = None
     above: float | None = None
     below: float | None = None
     health: Annotated[str, AfterValidator(_health)] | None = None
 
     @model_validator(mode="after")
     def _one_question(self) -> Condition:
-        questions = [name for name in ("all", "any", "finding", "metric", "health") if getattr(self, name) is not None]
+        questions = [name for name in QUESTIONS if getattr(self, name) is not None]
         if len(questions) != 1:
-            raise ValueError("must hold exactly one of all, any, finding, metric, health")
+            raise ValueError(f"must hold exactly one of {', '.join(QUESTIONS)}")
         if self.tag is not None and self.finding is None:
             raise ValueError("`tag` goes with `finding`; a metric is named by `metric: TAG`")
         bounded = self.above is not None or self.below is not None
-        if bounded != (self.metric is not None):
-            raise ValueError("`metric` needs `above` or `below`, a number, and these two need `metric`")
+        if bounded != (questions[0] in ("metric", "change")):
+            raise ValueError("`metric` and `change` need `above` or `below`, a number, and these two need one of them")
+        if (self.over is not None) != (self.change is not None):
+            raise ValueError("`change` needs `over`, a number of steps: {change: TAG, over: 500, below: 0.005}")
         return self
 
 

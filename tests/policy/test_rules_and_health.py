@@ -57,6 +57,26 @@ def test_conditions_combine(latest: float, fires: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "fires"),
+    [
+        ([1.0] * 41, True),
+        ([1.0 - 0.01 * step for step in range(41)], False),  # a fall is a negative rise
+        ([1.0] * 38 + [5.0] + [1.0] * 2, True),  # one wild point is noise
+        ([1.0] * 20, False),  # shorter than the span
+        ([0.0] * 60 + [1.0] * 41, True),  # what lies before the span does not count
+        ([1.0] * 40 + [float("nan")] * 1, False),
+        ([1.0] * 30 + [1.5] * 11, False),
+    ],
+)
+def test_a_change_over_a_span_of_steps(values: list[float], fires: bool) -> None:
+    text = "[{name: a, when: {change: acc, over: 40, above: -0.1, below: 0.1}, do: {scale: {optimizer.lr: 0.5}}}]"
+    proposal = propose(replace(SNAPSHOT, curves=series("acc", *values)), Health("running"), (), rules(text))
+    assert (proposal is not None) == fires
+    if proposal is not None:
+        assert proposal.reason == "acc has changed by 0 over 40 steps"
+
+
+@pytest.mark.parametrize(
     ("do", "new"),
     [("{scale: {batch_size: 0.5}}", 32), ("{add: {batch_size: 8}}", 72), ("{set: {batch_size: 16}}", 16)],
 )
