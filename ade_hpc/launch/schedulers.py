@@ -19,9 +19,11 @@ def open_scheduler(kind: str, site: Site) -> Scheduler:
 
         return LocalScheduler([sys.executable, "-m", "ade_hpc.job"])
     if kind == "slurm":
+        from ade_hpc.scheduler.pyslurm_client import PyslurmScheduler
         from ade_hpc.scheduler.slurm import SlurmScheduler
 
-        return SlurmScheduler(_payload, timeout=site.slurm_timeout_s)
+        client = PyslurmScheduler if site.pyslurm else SlurmScheduler
+        return client(_payload, timeout=site.slurm_timeout_s)
     raise UsageError(f"no scheduler is called {kind!r}; known: slurm, local")
 
 

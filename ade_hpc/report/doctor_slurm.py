@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 
 from ade_hpc.report import schedule
 from ade_hpc.report.checkup import Check, Patient, tried, version
 from ade_hpc.scheduler.environment import clean_env
+from ade_hpc.scheduler.pyslurm_client import ask_argv
 from ade_hpc.scheduler.refusal import own_words, what_to_change
 from ade_hpc.scheduler.slurm import ACCOUNTING_OFF
 from ade_hpc.scheduler.tables import Table
@@ -29,6 +31,8 @@ def slurm_checks(patient: Patient) -> Iterator[Check]:
     controller = tried(_controller, patient, "slurmctld", clients)
     yield controller
     yield tried(_accounting, patient, "accounting", clients)
+    if patient.site.pyslurm:
+        yield tried(_pyslurm, patient, "pyslurm", controller)
     for probe, name in ((_submission, "submission"), (_scrontab, "scrontab"), (_schedule, "schedule")):
         yield tried(probe, patient, name, controller)
 
@@ -67,6 +71,16 @@ def _accounting(patient: Patient) -> Check:
     return Check(
         "accounting", "red", answer.words, "slurmdbd must answer, else ended jobs stay unknown: ask your support"
     )
+
+
+def _pyslurm(patient: Patient) -> Check:
+    """Never red: what pyslurm does not answer, squeue and sacct do."""
+    slurm = patient.run("sbatch", "--version").words
+    answer = patient.run(*ask_argv(sys.executable, slurm, "queue"))
+    if answer.returncode == 0:
+        return Check("pyslurm", "green", f"answers for {slurm}; sacct for jobs that were queued again")
+    advice = "squeue and sacct answer instead; mend it, or take `pyslurm: true` out of site.yaml"
+    return Check("pyslurm", "yellow", answer.words, advice)
 
 
 def _submission(patient: Patient) -> Check:

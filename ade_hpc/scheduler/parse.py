@@ -69,7 +69,7 @@ def parse_steps(text: str, asked: Collection[str]) -> dict[str, tuple[StepRow, .
     for line in text.split("\n"):
         row_id, _, rest = line.partition(SEPARATOR)
         job, _, step = row_id.strip().partition(".")
-        for job_id in _asked_ids(job, asked) if step and rest else ():
+        for job_id in asked_ids(job, asked) if step and rest else ():
             with contextlib.suppress(ValueError):
                 state, code, *_ = rest.split(SEPARATOR)
                 found.setdefault(job_id, []).append(StepRow(step, _state(state), *_exit_code(code.strip())))
@@ -89,7 +89,7 @@ def _accounting_row(job_id: str, fields: list[str]) -> AccountingRow:
         raise ValueError(elapsed)
     return AccountingRow(
         job_id,
-        _out_of_memory(_state(state), derived),
+        out_of_memory(_state(state), derived.endswith(f":{OUT_OF_MEMORY_SIGNAL}")),
         exit_code,
         signal,
         _time(submit),
@@ -101,9 +101,9 @@ def _accounting_row(job_id: str, fields: list[str]) -> AccountingRow:
     )
 
 
-def _out_of_memory(state: str, derived: str) -> str:
+def out_of_memory(state: str, by_derived_code: bool) -> str:
     """An OOM kill inside ``srun`` leaves the job FAILED; only DerivedExitCode tells (measured, 22.05 to 26.05)."""
-    return "OUT_OF_MEMORY" if state == "FAILED" and derived.endswith(f":{OUT_OF_MEMORY_SIGNAL}") else state
+    return "OUT_OF_MEMORY" if state == "FAILED" and by_derived_code else state
 
 
 def _lines(text: str, asked: Collection[str], notes: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -114,11 +114,11 @@ def _lines(text: str, asked: Collection[str], notes: list[str]) -> Iterator[tupl
                 notes.append(f"not a row: {line.strip()[:80]!r}")
             continue
         fields = [field.strip() for field in line.split(SEPARATOR)]
-        for job_id in _asked_ids(fields[0], asked):
+        for job_id in asked_ids(fields[0], asked):
             yield job_id, fields
 
 
-def _asked_ids(row_id: str, asked: Collection[str]) -> list[str]:
+def asked_ids(row_id: str, asked: Collection[str]) -> list[str]:
     """The asked ids that this row speaks of: itself, the leader of a het job, or tasks of a pending array."""
     if row_id in asked:
         return [row_id]

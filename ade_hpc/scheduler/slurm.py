@@ -185,12 +185,12 @@ class SlurmScheduler:
     def _queued(self, asked: Collection[str]) -> tuple[Source, dict[str, QueueRow]]:
         queue, text = self._ask_queue("--states=all", "--jobs", ",".join(asked))
         rows, notes = parse_queue(text, asked)
-        return _noted(queue, notes), rows
+        return noted(queue, notes), rows
 
     def _lives(self, asked: Collection[str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
         accounting, text = self._ask_accounting("--jobs", ",".join(asked))
         rows, notes = parse_accounting(text, asked)
-        return _noted(accounting, notes), rows
+        return noted(accounting, notes), rows
 
     def _ask_queue(self, *arguments: str) -> tuple[Source, str]:
         """Only this user's jobs: slurmctld then sends no others, and nobody else's job can bear our name."""
@@ -239,5 +239,6 @@ def _sorted(job_ids: list[str]) -> tuple[str, ...]:
     return tuple(sorted(job_ids, key=lambda job_id: (len(job_id), job_id)))
 
 
-def _noted(source: Source, notes: list[str]) -> Source:
+def noted(source: Source, notes: list[str]) -> Source:
+    """An answer, with what was odd about it."""
     return replace(source, detail="; ".join(notes[:3])) if source.answered and notes else source

@@ -176,12 +176,27 @@ ReasonClass = Literal["waits", "may-never-run", "held", "dead"]
 # First match wins. https://slurm.schedmd.com/job_reason_codes.html; reasons are not always one word.
 REASONS: tuple[tuple[str, ReasonClass, str], ...] = (
     (
+        r"|None",
+        "waits",
+        "the scheduler has not come to it yet",
+    ),
+    (
+        r"TimeLimit|NonZeroExitCode|RaisedSignal\b.*|OutOfMemory|InactiveLimit",
+        "waits",
+        "this is how its start before ended: it was queued again",
+    ),
+    (
+        r"SystemFailure",
+        "waits",
+        "Slurm, a filesystem or the network failed it: ask the site if it does not start soon",
+    ),
+    (
         r"DependencyNeverSatisfied",
         "dead",
         "the job it depends on did not end as asked: cancel it and submit again",
     ),
     (
-        r"ReservationDeleted|DeadLine",
+        r"ReservationDeleted|ReservationInvalid|DeadLine",
         "dead",
         "its reservation or deadline has passed: cancel it and submit again",
     ),
@@ -196,7 +211,7 @@ REASONS: tuple[tuple[str, ReasonClass, str], ...] = (
         "an administrator holds it: ask the site",
     ),
     (
-        r"JobHoldMaxRequeue|JobLaunchFailure|.*requeued held|.*held state",
+        r"JobHoldMaxRequeue|JobLaunchFailure|.*requeued held|.*held state|.*special exit state|BurstBufferOperation",
         "held",
         "it was queued again too often or could not be launched: read its logs, then scontrol release JOBID",
     ),
@@ -221,7 +236,7 @@ REASONS: tuple[tuple[str, ReasonClass, str], ...] = (
         "one job may not ask for so much (or so little): change its resources, or choose another qos",
     ),
     (
-        r"PartitionNodeLimit|PartitionConfig|BadConstraints",
+        r"PartitionNodeLimit|PartitionConfig|(Bad)?Constraints",
         "may-never-run",
         "this partition can't give what it asks for: change time, nodes, constraint, gpus or partition",
     ),
@@ -272,4 +287,4 @@ def explain_reason(reason: str) -> tuple[ReasonClass, str]:
     for pattern, kind, sentence in REASONS:
         if re.fullmatch(pattern, words):
             return kind, sentence
-    return "waits", f"Slurm says {words or 'nothing'}"
+    return "waits", f"Slurm says {words}"

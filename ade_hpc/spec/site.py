@@ -90,6 +90,7 @@ class Site(Spec):
     runs_dir: where run folders go, say a scratch filesystem; None: ``.ade`` beside each experiment.yaml.
     max_live_attempts, max_submissions_per_hour: caps over all experiments of the user (invariant 3).
     heartbeat_interval_s: how often a node's heartbeat file is replaced. slurm_timeout_s: for each Slurm command.
+    pyslurm: ask queue and accounting through it where it is installed; Slurm's programs answer what it can't.
     container: apptainer or singularity, a name or an absolute path; None: whichever is on PATH.
     llm: how language models are reached. schedule: what a scheduled tick asks of Slurm.
     """
@@ -106,6 +107,7 @@ class Site(Spec):
     )
     slurm_timeout_s: Annotated[Duration, AfterValidator(_seconds)] = Field(default=45.0, alias="slurm_timeout")
     scheduler: Literal["slurm", "local"] = "slurm"
+    pyslurm: bool = False
     container: Annotated[str, AfterValidator(_container)] | None = None
     llm: Llm = Llm()
     schedule: Schedule = Schedule()

@@ -177,6 +177,14 @@ def test_one_broken_thing_is_one_red_line_with_its_advice(place: Place, what: st
     assert advice in check.advice
 
 
+def test_pyslurm_is_looked_at_where_the_site_asks_for_it_and_its_lack_is_nothing_to_wait_for(place: Place) -> None:
+    place.site(pyslurm=True)
+    _, checks = examine(os.environ)
+    (check,) = (check for check in checks if check.name == "pyslurm")
+    assert reds(checks) == []
+    assert check.level == "green" or "squeue and sacct answer instead" in check.advice
+
+
 @pytest.mark.parametrize(
     ("changes", "name", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 from ade_hpc.errors import SubmitRefused, SubmitUnclear
 from ade_hpc.model import JobRef, JobTruth, Submission
 from ade_hpc.scheduler.slurm import SlurmScheduler
-from ade_hpc.scheduler.states import conclude
+from ade_hpc.scheduler.states import PHASES, conclude
 
 CANARY = "canary-e2d8"
 SMALL = {"mem": 300, "time": 3}
@@ -302,6 +303,14 @@ def test_a_daemon_that_is_down_is_silence(cluster, in_lab, tmp_path, monkeypatch
     assert not lookup.answered
     if answers[0] == "failed":
         assert conclude(seen.jobs[ref.job_id], seen.queue, seen.accounting).phase == "unknown"
+
+
+def test_every_state_that_this_slurm_can_name_is_known(in_lab):
+    """squeue lists them itself where it is asked for one that does not exist."""
+    said = in_lab.run(["squeue", "--states=nonsense"], check=False).stderr
+    named = re.findall(r"\b[A-Z][A-Z_]{3,}\b", said.partition("include:")[2])
+    assert {"PENDING", "NODE_FAIL", "SIGNALING"} <= set(named), said
+    assert set(named) <= set(PHASES)
 
 
 # --- cancel -----------------------------------------------------------------------------------------------------

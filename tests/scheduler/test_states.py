@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ade_hpc.model import AccountingRow, JobView, QueueRow, Source
 from ade_hpc.scheduler.parse import parse_accounting, parse_queue
 from ade_hpc.scheduler.states import PHASES, conclude, explain_reason
+from tests.scheduler.conftest import FIXTURES
 
 OK = Source("answered")
 DOWN = Source("failed", "timed out")
@@ -205,6 +208,9 @@ def test_recorded_clusters_judged_whole(recorded):
         ("job requeued in held state", "held"), ("job_requeued_in_held_state", "held"),
         ("launch failed requeued held", "held"),
         ("DependencyNeverSatisfied", "dead"), ("ReservationDeleted", "dead"), ("DeadLine", "dead"),
+        ("TimeLimit", "waits"), ("RaisedSignal:9(Killed)", "waits"), ("SystemFailure", "waits"), ("None", "waits"),
+        ("BurstBufferOperation", "held"), ("job requeued in special exit state", "held"),
+        ("ReservationInvalid", "dead"), ("Constraints", "may-never-run"),
         ("AReasonOfSlurm30", "waits"), ("", "waits"),
     ],
 )  # fmt: skip
@@ -212,6 +218,14 @@ def test_what_a_pending_reason_means(reason, kind):
     found, sentence = explain_reason(reason)
     assert found == kind
     assert len(sentence) > 10
+
+
+@pytest.mark.parametrize("reason", (FIXTURES / "reasons.txt").read_text().split())
+def test_every_reason_that_slurm_knows_is_explained_in_words(reason):
+    """Why it waits and what to change: "Slurm says" is for what nobody has told us of."""
+    kind, sentence = explain_reason(reason)
+    assert "Slurm says" not in sentence
+    assert kind == "waits" or re.search(r"\b(change|lower|choose|release|ask|submit)\b", sentence)
 
 
 def test_every_recorded_reason_of_a_pending_job_is_explained_in_words(recorded):
