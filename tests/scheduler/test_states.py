@@ -119,7 +119,8 @@ def test_an_end_without_accounting_is_unknown():
 
 def test_a_job_that_neither_knows_is_unknown():
     """Two answers without the job: it may be the wrong cluster. That is no ground to submit it again."""
-    assert verdict(None).phase == "unknown"
+    assert (verdict(None).phase, verdict(None).purged) == ("unknown", True)
+    assert not verdict(None, a=DOWN).purged, "accounting has not said so"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SUSPENDED", "", "NEW_STATE"])

@@ -133,11 +133,12 @@ def test_7_a_refused_sbatch_leaves_a_failed_job_of_that_name_behind(slurm, recor
     assert client().find("digits.0001.k3f9", 0.0).jobs == ()
 
 
-def test_8_a_scancel_that_says_nothing_proves_nothing(slurm, recorded):
+@pytest.mark.parametrize("job", ["unknown-id", "purged"])
+def test_8_a_scancel_that_says_nothing_proves_nothing(slurm, recorded, job):
     """Unknown, ended and purged jobs are all cancelled with 0 and silence; one unknown id fails squeue, two do not."""
-    slurm.program("scancel", plays(recorded.calls["errors/scancel-unknown-id"]))
+    slurm.program("scancel", plays(recorded.calls[f"errors/scancel-{job}"]))
     client().cancel(ref())
-    slurm.program("squeue", plays(recorded.calls["errors/squeue-unknown-id"]))
+    slurm.program("squeue", plays(recorded.calls[f"errors/squeue-{job}"]))
     one = client().observe([ref()])
     slurm.program("squeue", plays(recorded.calls["errors/squeue-unknown-ids"]))
     two = client().observe([ref(), ref("42")])
