@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 CONTAINER_HELPERS = frozenset({"squashfuse_ll", "squashfuse", "fuse-overlayfs", "fuse2fs", "gocryptfs"})
 CONTAINER_PARENTS = frozenset({"starter", "starter-suid", "apptainer", "singularity", "appinit", "sinit"})
 TRAINER_GOES_FIRST = 500
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,23 @@ def trainer_below(pid: int) -> Usage | None:
             return None
         current = real[0]
     return current
+
+
+def die_with_parent() -> Callable[[], None]:
+    """What a child does before it becomes the trainer, so that it dies with whoever watches it (prctl(2)).
+
+    A payload that is killed leaves a trainer that nobody ends where Slurm tracks processes by their parents
+    (proctrack/linuxproc, pgid): it would write on beside its successor. A setuid program, as Apptainer's starter-suid,
+    takes that back; there the cgroup of the job has to do it.
+    """
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # looked up here: after a fork there should be little to do
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
 
 
 @contextmanager

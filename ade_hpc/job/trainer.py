@@ -41,6 +41,7 @@ class Trainer:
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a signal to the payload's group must not reach it unasked
+                preexec_fn=proc.die_with_parent(),  # noqa: PLW1509 - the payload has one thread
                 pass_fds=tuple(pass_fds),
             )
         born = Process.current(popen.pid)

@@ -94,6 +94,14 @@ def test_no_trainer_outlives_its_payload(running: Project) -> None:
     assert report.code == 4
 
 
+def test_a_trainer_dies_with_its_payload_before_anybody_looks(running: Project) -> None:
+    """Where Slurm knows processes by their parents only, nobody would ever end it."""
+    beat, job = _beat(running), _job(running)
+    assert beat is not None
+    os.kill(int(job.job_id.partition(".")[0]), signal.SIGKILL)
+    wait_for(lambda: not alive(beat.trainer_pid or 0), 3, "the orphan lives")
+
+
 def test_heartbeats_move_and_show_progress(running: Project) -> None:
     first = _beat(running)
     later = wait_for(
