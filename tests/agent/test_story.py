@@ -182,7 +182,7 @@ def test_an_incident_has_one_budget_over_all_its_ticks(
 
 def test_a_quiet_day_costs_nothing(tmp_path: Path, server: ChatServer) -> None:
     """24 ticks over a healthy but noisy run, with prose that asks for judgement: no question, no call."""
-    project = make(tmp_path, server, config={"optimizer": {"lr": 0.05}, "steps": 480, "noise": 0.15})
+    project = make(tmp_path, server, config={"optimizer": {"lr": 0.05}, "steps": 480, "step_s": 0.03, "noise": 0.15})
     starts = project.folder.attempt(1)
     reports = []
     for hour in range(1, 25):

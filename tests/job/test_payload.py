@@ -14,6 +14,7 @@ from ade_hpc.job.checkpoints import newest_valid
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.model import ExitRecord, Heartbeat, JobRef
 from ade_hpc.store.records import load_exits, load_heartbeats, supersede
+from ade_hpc.supervisor.tick import Report
 from tests.support.project import Project, alive, make_project, wait_for
 
 LONG = {"optimizer": {"lr": 0.05}, "steps": 4000, "step_s": 0.01, "checkpoint_every": 1000}
@@ -21,8 +22,8 @@ LONG = {"optimizer": {"lr": 0.05}, "steps": 4000, "step_s": 0.01, "checkpoint_ev
 
 @pytest.fixture
 def running(tmp_path: Path) -> Project:
-    """A trainer at work, far from its next periodic checkpoint."""
-    project = make_project(tmp_path, config=LONG)
+    """A trainer at work, far from its next periodic checkpoint. Ticks say what they would do, and do nothing."""
+    project = make_project(tmp_path, config=LONG, mode="observe")
     project.submit()
     wait_for(lambda: _beat(project), 20, "it never started")
     time.sleep(0.3)
@@ -42,6 +43,10 @@ def _job(project: Project) -> JobRef:
 
 def _last(project: Project) -> ExitRecord:
     return load_exits(project.folder.attempt(1))[-1]
+
+
+def _answer(report: Report) -> str:
+    return report.decision.proposal.author if report.decision else ""
 
 
 def test_a_tombstone_alone_ends_a_running_start(running: Project) -> None:
@@ -69,7 +74,7 @@ def test_a_trainer_that_is_killed_leaves_a_record_with_the_signal(running: Proje
     os.kill(beat.trainer_pid or 0, signal.SIGKILL)
     assert running.wait_until_over(1, 10) == "signal"
     assert _last(running).returncode == 128 + signal.SIGKILL
-    assert running.tick().code == 4
+    assert _answer(running.tick()) == "answer:signal"
 
 
 def test_a_stopped_trainer_shows_in_the_heartbeat_at_once(running: Project) -> None:
@@ -91,7 +96,7 @@ def test_no_trainer_outlives_its_payload(running: Project) -> None:
     report = running.tick()
     wait_for(lambda: not alive(beat.trainer_pid or 0), 10, "the orphan lives")
     assert report.health.verdict == "ended"
-    assert report.code == 4
+    assert _answer(report) == "answer:failed"
 
 
 def test_a_trainer_dies_with_its_payload_before_anybody_looks(running: Project) -> None:
