@@ -10,18 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ade_hpc.errors import StoreError
 from ade_hpc.store.files import create_exclusive, read_json
 from ade_hpc.store.layout import ExperimentDir
 
 
 @contextmanager
 def lease(experiment: ExperimentDir, *, now: float, lasts_s: float = 600.0) -> Iterator[bool]:
-    """Hold the experiment's lease; yields False where another live tick holds it."""
-    mine = {"host": os.uname().nodename, "pid": os.getpid(), "until": now + lasts_s}
+    """Hold the experiment's lease; yields False where another live tick holds it.
+
+    Raises StoreError where the run folder can't be written.
+    """
+    mine = {"host": os.uname().nodename, "boot": _boot(), "pid": os.getpid(), "until": now + lasts_s}
     current = read_json(experiment.lease)
     if current is not None and _is_over(current, now):
         experiment.lease.unlink(missing_ok=True)
-    held = create_exclusive(experiment.lease, json.dumps(mine).encode())
+    try:
+        held = create_exclusive(experiment.lease, json.dumps(mine).encode())
+    except OSError as error:
+        raise StoreError(
+            f"{experiment.path}: can't be written ({error.strerror}): is its filesystem mounted, and is there space?"
+        ) from error
     try:
         yield held
     finally:
@@ -29,8 +38,18 @@ def lease(experiment: ExperimentDir, *, now: float, lasts_s: float = 600.0) -> I
             experiment.lease.unlink(missing_ok=True)
 
 
+def _boot() -> str:
+    """Which boot of this host it is (random(4)); empty where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _is_over(lease: Mapping[str, Any], now: float) -> bool:
-    """A lease ends by its clock, or with its process where that ran on this host."""
-    died = lease.get("host") == os.uname().nodename and not Path(f"/proc/{lease.get('pid')}").exists()
+    """A lease ends by its clock, or with its process where that ran on this host: before a reboot, the number that it
+    had may be another's by now."""
+    here = lease.get("host") == os.uname().nodename
+    died = here and (lease.get("boot") != _boot() or not Path(f"/proc/{lease.get('pid')}").exists())
     until = lease.get("until")
     return died or not isinstance(until, int | float) or until <= now
