@@ -121,9 +121,10 @@ def save_heartbeat(attempt: AttemptDir, beat: Heartbeat) -> None:
 
 
 def load_heartbeats(attempt: AttemptDir) -> list[Heartbeat]:
-    """The latest heartbeat of each node."""
-    beats = (_load(Heartbeat, path) for path in sorted(attempt.heartbeats.glob("*.json")))
-    return [beat for beat in beats if beat is not None]
+    """The latest heartbeat of each node, of the job that owns the attempt: a copied or restored one says nothing."""
+    owner = owner_of(attempt)
+    beats = [_load(Heartbeat, path) for path in sorted(attempt.heartbeats.glob("*.json"))]
+    return [beat for beat in beats if beat is not None and owner in (None, beat.job_id)]
 
 
 def save_exit(attempt: AttemptDir, record: ExitRecord) -> None:

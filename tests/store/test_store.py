@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from ade_hpc.errors import AttemptExists, StoreError, UsageError
+from ade_hpc.model import Heartbeat
 from ade_hpc.store.files import create_exclusive, private_dir, read_json, write_json
 from ade_hpc.store.inbox import drop, messages
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.lease import lease
-from ade_hpc.store.records import claim_owner, load_exits, load_heartbeats, owner_of, supersede, superseded_by
+from ade_hpc.store.records import (
+    claim_owner,
+    load_exits,
+    load_heartbeats,
+    owner_of,
+    save_heartbeat,
+    supersede,
+    superseded_by,
+)
 from ade_hpc.store.registry import experiments, register
 
 
@@ -122,6 +131,16 @@ def test_a_name_belongs_to_one_run_folder(tmp_path: Path, folder: ExperimentDir)
         experiments(tmp_path / "registry", ("other",))
 
 
+def test_the_heartbeat_of_another_job_says_nothing(folder: ExperimentDir) -> None:
+    """A restored backup, a folder that was copied: only the job that passed the fence speaks for its attempt."""
+    attempt = folder.claim_attempt(1)
+    attempt.make_folders()
+    for node, job_id in (("n1", "7"), ("n2", "8")):
+        save_heartbeat(attempt, Heartbeat(1, job_id, 1, 0, node, 5, 30.0, 990.0))
+    claim_owner(attempt, "7")
+    assert [beat.node for beat in load_heartbeats(attempt)] == ["n1"]
+
+
 def test_messages_wait_in_order_and_foreign_files_stay(folder: ExperimentDir) -> None:
     drop(folder, "cancel", {"by": "me"}, now=2.0)
     drop(folder, "pause", {}, now=1.0)
@@ -138,9 +157,19 @@ def test_one_tick_holds_the_lease_and_a_dead_one_does_not(folder: ExperimentDir)
     write_json(folder.lease, {"host": os.uname().nodename, "pid": 2**22 + 1, "until": now + 1000})
     with lease(folder, now=now) as held:
         assert held
+    mine = {"host": os.uname().nodename, "pid": os.getpid(), "until": now + 1000}
+    write_json(folder.lease, {**mine, "boot": "before the host went down, and that number was another's"})
+    with lease(folder, now=now) as held:
+        assert held
     write_json(folder.lease, {"host": "elsewhere", "pid": 1, "until": now - 1})
     with lease(folder, now=now) as held:
         assert held
     write_json(folder.lease, {"host": "elsewhere", "pid": 1, "until": now + 1000})
     with lease(folder, now=now) as held:
         assert not held
+
+
+def test_a_run_folder_that_is_gone_is_said_and_is_no_health(folder: ExperimentDir) -> None:
+    folder.path.rename(folder.path.with_name("elsewhere"))
+    with pytest.raises(StoreError, match="mounted"), lease(folder, now=time.time()):
+        pass
