@@ -5,6 +5,9 @@ The order is what makes it hold, without a lock. Every start first *shows itself
 looks for the tombstone. A successor first *puts up the tombstones* of all older attempts, then looks for their
 heartbeats. Whichever way two starts interleave, one of them sees the other: the older one finds its tombstone and
 ends, or the newer one sees it alive and waits until it has ended.
+
+The same holds between two starts of one job: Slurm queues a job again when it takes its node for dead, and the node may
+only have lost its slurmd. There the heartbeat of the later start is the tombstone of the earlier one.
 """
 
 from __future__ import annotations
@@ -46,24 +49,32 @@ def bury_predecessors(attempt: AttemptDir) -> list[AttemptDir]:
     return [other for other in older if owner_of(other) is not None]
 
 
-def wait_for_end(older: AttemptDir, interval_s: float, give_up: Callable[[], bool], poll_s: float = 0.2) -> None:
+def outrun(attempt: AttemptDir, job: JobIdentity) -> bool:
+    """Has the same job been started again, so that this start must end?"""
+    return any(beat.restart > job.restart for beat in load_heartbeats(attempt))
+
+
+def wait_for_end(
+    older: AttemptDir, interval_s: float, give_up: Callable[[], bool], poll_s: float = 0.2, before: int | None = None
+) -> None:
     """Return once no start of an older attempt can be alive, or when ``give_up`` says so.
 
-    Alive is what has shown itself and left no final exit record of that start, and whose counter still moves. A lost
-    node leaves no exit record; there the counter must stand still for SILENT_BEATS intervals.
+    before: only its starts before this one, where the attempt is our own. Alive is what has shown itself and left no
+    final exit record of that start, and whose counter still moves. A lost node leaves no exit record; there the counter
+    must stand still for SILENT_BEATS intervals.
     """
-    seen, since = _counters(older), time.monotonic()
+    seen, since = _counters(older, before), time.monotonic()
     while seen and not give_up() and time.monotonic() - since < SILENT_BEATS * interval_s:
         time.sleep(poll_s)
-        now = _counters(older)
+        now = _counters(older, before)
         if now != seen:
             seen, since = now, time.monotonic()
 
 
-def _counters(attempt: AttemptDir) -> dict[tuple[str, int], int]:
+def _counters(attempt: AttemptDir, before: int | None) -> dict[tuple[str, int], int]:
     """Counters of the starts of this attempt that have not left a final exit record."""
     ended = {(record.node, record.restart) for record in load_exits(attempt) if record.final}
-    beats = load_heartbeats(attempt)
-    if not beats and not ended and owner_of(attempt) is not None:
+    beats = [beat for beat in load_heartbeats(attempt) if before is None or beat.restart < before]
+    if before is None and not beats and not ended and owner_of(attempt) is not None:
         return {("", -1): 0}  # claimed, and not yet shown: give it the time to do so
     return {(beat.node, beat.restart): beat.counter for beat in beats if (beat.node, beat.restart) not in ended}

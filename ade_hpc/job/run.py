@@ -70,6 +70,7 @@ class _Start:
             return self._fenced(fenced)
         for older in fence.bury_predecessors(self.attempt):
             fence.wait_for_end(older, self.record.heartbeat_interval_s, self._must_go)
+        fence.wait_for_end(self.attempt, self.record.heartbeat_interval_s, self._must_go, before=self.job.restart)
         if self._must_go():
             return self._finish(self._why_gone(), 1)
         wrong = _changed_image(self.record.image)
@@ -87,10 +88,14 @@ class _Start:
         return 0
 
     def _must_go(self) -> bool:
-        return self.asked.signal is not None or superseded_by(self.attempt) is not None
+        return self.asked.signal is not None or self._is_over()
+
+    def _is_over(self) -> bool:
+        """Another attempt, or a later start of this job, has taken over."""
+        return superseded_by(self.attempt) is not None or fence.outrun(self.attempt, self.job)
 
     def _why_gone(self) -> str:
-        return "superseded" if superseded_by(self.attempt) is not None else "cancelled"
+        return "superseded" if self._is_over() else "cancelled"
 
     # --- with the trainer ---
 
@@ -120,7 +125,7 @@ class _Start:
             if self.asked.signal is not None:
                 return None
             if time.monotonic() >= next_look:
-                if superseded_by(self.attempt) is not None:
+                if self._is_over():
                     return None
                 self.sidecar.beat_if_due()
                 next_look = time.monotonic() + TOMBSTONE_EVERY_S
@@ -137,7 +142,7 @@ class _Start:
 
     def _interrupt(self, trainer: Trainer) -> int:
         """The job is asked to go: say so on disk, tell the trainer, say how it ended, queue again if that is right."""
-        if superseded_by(self.attempt) is not None:
+        if self._is_over():
             code = trainer.end(None, 0)
             return self._finish("superseded", code)
         asked = self.asked.signal or signal.SIGTERM
@@ -162,7 +167,7 @@ class _Start:
     def _may_requeue(self, cause: str) -> bool:
         if not (self.job.slurm and self.job.leader and cause in ("time-limit", "preempted")):
             return False
-        if superseded_by(self.attempt) is not None or ask_slurm(self.job.job_id).job_state != "RUNNING":
+        if self._is_over() or ask_slurm(self.job.job_id).job_state != "RUNNING":
             return False
         return cause == "preempted" or self.sidecar.progressed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ade_hpc.job.fence import bury_predecessors, refuse_at_fence, wait_for_end
+from ade_hpc.job.fence import bury_predecessors, outrun, refuse_at_fence, wait_for_end
 from ade_hpc.job.identity import JobIdentity, identify
 from ade_hpc.job.sidecar import Sidecar
 from ade_hpc.model import ExitRecord
@@ -40,10 +40,10 @@ def start(attempt: AttemptDir, job: JobIdentity = JOB) -> Sidecar:
     return sidecar
 
 
-def waited(older: AttemptDir) -> float:
-    before = time.monotonic()
-    wait_for_end(older, INTERVAL, lambda: time.monotonic() - before > 5, poll_s=0.02)
-    return time.monotonic() - before
+def waited(older: AttemptDir, before: int | None = None) -> float:
+    began = time.monotonic()
+    wait_for_end(older, INTERVAL, lambda: time.monotonic() - began > 5, poll_s=0.02, before=before)
+    return time.monotonic() - began
 
 
 def final(attempt: AttemptDir, restart: int = 0) -> None:
@@ -116,6 +116,31 @@ def test_a_predecessor_that_claimed_and_has_not_shown_itself_gets_its_time(
 ) -> None:
     claim_owner(attempts[0], "7")
     assert waited(attempts[0]) >= 3 * INTERVAL
+
+
+def test_two_starts_of_one_job_see_each_other(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+    """Slurm took a node for dead and queued the job again; the node lives."""
+    on_lost_node = start(attempts[0])
+    later = replace(JOB, restart=1, node="n2")
+    assert not outrun(attempts[0], JOB)
+
+    start(attempts[0], later)
+
+    assert outrun(attempts[0], JOB)
+    assert not outrun(attempts[0], later)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(INTERVAL / 2):
+            on_lost_node.show()
+        final(attempts[0])
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    threading.Timer(1.0, stop.set).start()
+    assert waited(attempts[0], before=1) >= 0.9
+    thread.join()
+    assert waited(attempts[0], before=1) < INTERVAL
 
 
 def test_the_record_of_an_earlier_restart_does_not_hide_a_later_one(attempts: tuple[AttemptDir, AttemptDir]) -> None:
