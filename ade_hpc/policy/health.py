@@ -25,6 +25,8 @@ _CAUSES = {"TIMEOUT": "time-limit"}
 # It was Slurm who ended these: a record of such a start tells the consequence, unless the trainer had finished
 _SLURM_ENDED = frozenset({"BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"})
 _CONSEQUENCES = frozenset({"failed", "signal", "cancelled", "preempted", "time-limit"})
+# Everything of these stands still, heartbeat and all, and goes on when Slurm lets it
+_AT_REST = frozenset({"SUSPENDED", "STOPPED"})
 
 _DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("node-fail", "boot-fail", "lost", "preempted"), "infrastructure"),
@@ -88,6 +90,8 @@ def _judge(snapshot: Snapshot) -> Health:
 
 def _running(snapshot: Snapshot) -> Health:
     beat = _latest(snapshot)
+    if snapshot.truth.state in _AT_REST:
+        return Health("running", "suspended", f"{snapshot.truth.said_by}: {snapshot.truth.state}, by Slurm's will")
     if beat is None or beat.trainer_started_at is None:
         return Health("starting", "", f"{snapshot.truth.said_by}; the trainer has not started yet")
     if snapshot.silent:
