@@ -3,88 +3,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import cannot_run
 from tests.support.images import image
-
-SLURM_LAB = Path(__file__).resolve().parents[2] / "scripts" / "slurm-lab"
-
-
-def slurm_lab(command: str, root: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run scripts/slurm-lab for the lab in ``root``; the caller judges its exit code."""
-    argv = [str(SLURM_LAB), command, "--dir", str(root)]
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100, check=False)
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A running lab. ``env`` is the whole environment of a user of that cluster: PATH, HOME, SLURM_CONF."""
-
-    root: Path
-    env: Mapping[str, str]
-
-    def run(self, argv: Sequence[str], timeout: float = 30, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command as that user, in that user's home."""
-        done = subprocess.run(
-            argv, env=self.env, cwd=self.env["HOME"], capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert not check or done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stderr}{done.stdout}"
-        return done
-
-    def sbatch(self, script: str, *options: str) -> str:
-        """Submit a shell script with 100 MB of memory unless ``options`` say otherwise; returns the job id."""
-        path = Path(self.env["HOME"]) / f"script-{time.monotonic_ns()}.sh"
-        path.write_text(f"#!/bin/bash\n{script}\n")
-        argv = ["sbatch", "--parsable", "--mem=100", "--output=%j.out", *options, str(path)]
-        return self.run(argv).stdout.strip().partition(";")[0]
-
-    def output(self, job: str) -> str:
-        return (Path(self.env["HOME"]) / f"{job}.out").read_text()
-
-    def states(self, job: str) -> list[str]:
-        """The states of all lives of a job, oldest first, as accounting has them (``CANCELLED by 0`` is CANCELLED)."""
-        rows = self.run(["sacct", "-D", "-X", "-n", "-P", "-j", job, "-o", "State"]).stdout.split("\n")
-        return [row.split()[0] for row in rows if row]
-
-    def wait_state(self, job: str, states: Collection[str], timeout: float = 30) -> str:
-        """Wait until the job's newest life is in one of ``states``; returns which."""
-        deadline = time.monotonic() + timeout
-        while (seen := self.states(job))[-1:] == [] or seen[-1] not in states:
-            assert time.monotonic() < deadline, f"job {job} is {seen}, not {states}: {self.story(job)}"
-            time.sleep(0.2)
-        return seen[-1]
-
-    def story(self, job: str) -> str:
-        """What the queue says of a job: for messages of failed tests."""
-        return self.run(["scontrol", "show", "job", job], check=False).stdout
-
-
-def lab_in(root: Path) -> Lab:
-    """The lab that runs in ``root``, with a home for its user beside it."""
-    home = root.with_name(f"{root.name}-home")
-    home.mkdir(exist_ok=True)
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "SLURM_CONF": str(root / "etc/slurm.conf")}
-    return Lab(root, env)
+from tests.support.lab import SLURM_LAB, Lab, lab_up
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A running lab, shared by the session's tests: leave its nodes idle and its configuration as it was."""
-    root = tmp_path_factory.mktemp("slurm") / "lab"
-    try:
-        up = slurm_lab("up", root)
-        assert up.returncode == 0, up.stderr
-        yield lab_in(root)
-    finally:
-        slurm_lab("down", root)
+    with lab_up(tmp_path_factory.mktemp("slurm") / "lab") as running:
+        yield running
 
 
 @pytest.fixture

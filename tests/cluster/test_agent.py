@@ -15,8 +15,8 @@ import yaml
 
 from ade_hpc.store.records import load_attempt, load_exits
 from tests.agent.test_story import DOWN, LOOK, TOO_FAR
-from tests.cluster.conftest import Lab
 from tests.support.chat_server import KEY, ChatServer, chat_server, fail, say
+from tests.support.lab import Lab
 from tests.support.project import Project, assert_no_overlap, make_project, wait_for
 
 RESOURCES = {"partition": "main", "time": "10", "mem": "400M", "cpus_per_task": 1}

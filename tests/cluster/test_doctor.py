@@ -19,7 +19,7 @@ from ade_hpc.report.doctor import examine
 from ade_hpc.report.doctor_job import examine_job
 from ade_hpc.store.service import Installed, Service
 from tests.cli.test_commands import ade
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 
 PROGRAMS = (
     "sbatch srun squeue sacct scancel scontrol sinfo scrontab crontab git unshare true sh fusermount3 apptainer".split()

@@ -7,7 +7,6 @@ The judge is not our own word: accounting's rows (`sacct -D`) and the exit recor
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 from ade_hpc.errors import SubmitUnclear
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.store.files import read_json
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
+from tests.support.lies import SBATCH, liar
 from tests.support.project import Project, assert_no_overlap, kill_at, lives, make_project, wait_for
 
 SUBMIT = ("mkdir", "intent", "commit", "snapshot", "sbatch", "fact")
@@ -24,19 +24,6 @@ REPLACE = (*SUBMIT, "tombstone", "scancel", "replaced")
 QUICK = {"steps": 200, "hot_from": 60, "checkpoint_every": 10}
 LEARNS = {**QUICK, "optimizer": {"lr": 0.05}}
 RESOURCES = {"partition": "main", "time": "10", "mem": "300M"}
-
-# An sbatch that does the wrong thing once, as its plan says, and is the real one from then on.
-LYING_SBATCH = """#!/bin/bash
-plan=$(cat {plan} 2>/dev/null); rm -f {plan}
-case "$plan" in
-    hang) sleep 60 ;;
-    submit-then-hang) {sbatch} "$@" >/dev/null; sleep 60 ;;
-    submit-then-die) {sbatch} "$@" >/dev/null; kill -9 $$ ;;
-    submit-late) setsid bash -c 'sleep 30; exec "$0" "$@"' {sbatch} "$@" >/dev/null 2>&1 </dev/null & sleep 60 ;;
-    refuse) echo "sbatch: error: Batch job submission failed: Invalid account" >&2; exit 1 ;;
-    *) exec {sbatch} "$@" ;;
-esac
-"""
 
 
 def on_slurm(root: Path, **changes: object) -> Project:
@@ -48,12 +35,9 @@ def on_slurm(root: Path, **changes: object) -> Project:
 @pytest.fixture
 def lying_sbatch(in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put the lying sbatch in front; write a word into the returned file to make its next call lie."""
-    real, folder, plan = shutil.which("sbatch"), tmp_path / "bin", tmp_path / "plan"
-    folder.mkdir()
-    (folder / "sbatch").write_text(LYING_SBATCH.format(plan=plan, sbatch=real))
-    (folder / "sbatch").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{in_lab.env['PATH']}")
-    return plan
+    lying = liar(tmp_path / "bin", "sbatch", SBATCH, in_lab.env["PATH"])
+    monkeypatch.setenv("PATH", lying.path)
+    return lying.plan
 
 
 def assert_one_story(project: Project, lab: Lab) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import SLURM_LAB, Lab, lab_in, slurm_lab
 from tests.conftest import cannot_run
+from tests.support.lab import SLURM_LAB, Lab, lab_in, slurm_lab
 
 # The nodes of all labs that have cgroups share one folder of the machine: one worker runs what starts jobs there
 pytestmark = pytest.mark.xdist_group("cgroups")

@@ -20,8 +20,8 @@ from ade_hpc.report.onlooker import Onlooker
 from ade_hpc.scheduler.states import conclude
 from ade_hpc.supervisor.experiment import load_supervised
 from tests.cli.test_commands import ade
-from tests.cluster.conftest import Lab
 from tests.support.counting import counted, wrap
+from tests.support.lab import Lab
 from tests.support.project import Project, make_project, wait_for
 
 HOUR_S = 3600.0

@@ -10,8 +10,8 @@ import pytest
 from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.report.status import gather
 from ade_hpc.supervisor.tick import Ticker
-from tests.cluster.conftest import Lab
 from tests.support.counting import counted, wrap
+from tests.support.lab import Lab
 from tests.support.project import Project, make_project, wait_for
 
 LEARNS = {"optimizer": {"lr": 0.05}, "steps": 3000}

@@ -15,7 +15,7 @@ import pytest
 from ade_hpc.store.records import load_attempt, load_exits
 from ade_hpc.store.service import Service
 from tests.cli.test_commands import ade
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 from tests.support.project import assert_no_overlap, make_project, wait_for
 
 MINE = '# my own\nWHERE=/somewhere\n#SCRON -t 5 -J yearly\n30 3 1 1 * true "x y" $WHERE\n'

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ade_hpc.metrics.collect import collect
 from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 from tests.support.project import REPOSITORY, Project, assert_no_overlap, lives, make_project, wait_for
 
 RESOURCES = {"time": "10", "mem": "1500M", "cpus_per_task": 1}

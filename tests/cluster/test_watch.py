@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 from tests.support.project import TRAINER, wait_for
 
 CONFIG = {"steps": 500, "hot_from": 100_000, "checkpoint_every": 1000, "step_s": 0.01}
