@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trainer that learns nothing but behaves: events, checkpoints, resume, signals, and a loss that can explode.
 
+A file ``order`` in its TMPDIR tells it to misbehave, once: see ORDERS.
+
 Only the standard library: it starts in a tenth of a second, also in a container that holds python3 and nothing else.
 Its checkpoints are zip archives, as torch writes them.
 """
@@ -16,7 +18,9 @@ import signal
 import struct
 import sys
 import time
+import traceback
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +99,80 @@ def load(path: str) -> dict[str, float]:
         return json.loads(archive.read("state.json"))
 
 
+def crash() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def fail() -> None:
+    raise RuntimeError("the loss function has no mind of its own")
+
+
+def deadlock() -> None:
+    """As a data loader does: each waits for what the other holds."""
+    import threading
+
+    mine, theirs, both = threading.Lock(), threading.Lock(), threading.Barrier(2)
+
+    def load() -> None:
+        with theirs:
+            both.wait()
+            mine.acquire()
+
+    threading.Thread(target=load, daemon=True).start()
+    with mine:
+        both.wait()
+        theirs.acquire()
+
+
+def eat(megabytes: int) -> None:
+    hoard = [b"x" * 2**20 for _ in range(megabytes)]
+    time.sleep(0.5)
+    del hoard
+
+
+def in_a_child(order: str) -> None:
+    """The trouble of one worker of a loader, which the trainer survives."""
+    child = os.fork()
+    if not child:
+        try:
+            ORDERS[order]()
+        except RuntimeError:
+            traceback.print_exc()
+        os._exit(1)
+    os.waitpid(child, 0)
+
+
+ORDERS: dict[str, Callable[[], object]] = {
+    "finish": lambda: sys.exit(0),
+    "exit": lambda: sys.exit(3),
+    "crash": crash,
+    "fail": fail,
+    "deadlock": deadlock,
+    "eat too much": lambda: eat(700),
+    "eat much": lambda: eat(150),
+    "pause": lambda: time.sleep(4),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit in a child": lambda: in_a_child("exit"),
+    "crash in a child": lambda: in_a_child("crash"),
+    "fail in a child": lambda: in_a_child("fail"),
+    "kill in a child": lambda: in_a_child("kill"),
+}
+
+
+def obey() -> str:
+    """Carry out an order, once; returns it, as some concern the loss."""
+    path = Path(os.environ.get("TMPDIR", "/tmp")) / "order"
+    try:
+        order = path.read_text()
+        path.unlink()
+    except OSError:
+        return ""
+    ORDERS.get(order, lambda: None)()
+    return order
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     for name in ("config", "tensorboard", "checkpoints"):
@@ -118,7 +196,11 @@ def main() -> int:
         step += 1
         too_hot = lr > 0.1 and step > config["hot_from"]
         loss = loss * 1.3 if too_hot else 0.05 + (loss - 0.05) * 0.98
-        accuracy = 0.1 if loss > 3 else 1 - loss / 3
+        order = obey()
+        loss = math.nan if order == "nan" else loss
+        if order == "nan in another tag":
+            events.scalars(step, grad_norm=math.nan)
+        accuracy = 1 - loss / 3 if loss <= 3 else 0.1
         shown = loss if loss < 1e30 else math.nan
         wobble = dice.gauss(0, config.get("noise", 0.0))
         noisy = shown * (1 + wobble)
