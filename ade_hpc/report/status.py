@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ade_hpc.errors import AdeError
+from ade_hpc.launch.plan import open_plans
 from ade_hpc.metrics.series import Curves
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import Health
@@ -95,9 +96,7 @@ def _no_curves(one: Supervised, attempt: AttemptDir) -> Curves:
 def _row(one: Supervised, snapshot: Snapshot | None, now: float, prices: Mapping[str, Price]) -> StatusRow:
     observed = one.ledger.of_kind("observed")[-1:]
     if snapshot is None:
-        refused = one.ledger.of_kind("refused")[-1:]
-        why = f"not submitted: {refused[0].data.get('message')}" if refused else "not submitted yet"
-        return StatusRow(one.name, detail=why, paused_by=one.paused_by())
+        return StatusRow(one.name, detail=_no_job_yet(one), paused_by=one.paused_by())
     health = judge_health(snapshot)
     truth = snapshot.truth
     found = observed[0].data.get("findings", []) if observed else []
@@ -125,6 +124,13 @@ def _row(one: Supervised, snapshot: Snapshot | None, now: float, prices: Mapping
         domain=health.domain,
         sources=said(health, now),
     )
+
+
+def _no_job_yet(one: Supervised) -> str:
+    if begun := open_plans(one.ledger):
+        return f"attempt {begun[-1].plan.attempt} is being submitted: `ade-hpc tick {one.name}` finishes that"
+    refused = one.ledger.of_kind("refused")[-1:]
+    return f"not submitted: {refused[0].data.get('message')}" if refused else "not submitted yet"
 
 
 def said(health: Health, now: float) -> tuple[Said, ...]:

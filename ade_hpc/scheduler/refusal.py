@@ -18,6 +18,9 @@ SILENCE = re.compile(
     r"|header lengths|insane message|standby mode|transport endpoint",
     re.IGNORECASE,
 )
+# The client knows of no cluster: nothing was sent
+NO_CONFIG = re.compile(r"could not establish a configuration source", re.IGNORECASE)
+NO_CONFIG_ADVICE = "Slurm's commands find no slurm.conf here: set SLURM_CONF to the cluster's, or load its module"
 NO_SUCH_JOB = re.compile(r"invalid job id specified|already completing or completed", re.IGNORECASE)
 
 HINTS: tuple[tuple[str, str], ...] = (

@@ -24,7 +24,15 @@ from ade_hpc.scheduler.parse import (
     parse_queue,
     parse_steps,
 )
-from ade_hpc.scheduler.refusal import NO_SUCH_JOB, SILENCE, is_unclear, own_words, what_to_change
+from ade_hpc.scheduler.refusal import (
+    NO_CONFIG,
+    NO_CONFIG_ADVICE,
+    NO_SUCH_JOB,
+    SILENCE,
+    is_unclear,
+    own_words,
+    what_to_change,
+)
 from ade_hpc.scheduler.run import find_program, run
 from ade_hpc.scheduler.script import FOLDER, LOGS, NAME, script_text
 from ade_hpc.store.files import private_dir
@@ -150,7 +158,7 @@ class SlurmScheduler:
         if not (JOB_ID.fullmatch(job.job_id) and NAME.fullmatch(job.name)):
             raise SchedulerError(f"{job.job_id!r} ({job.name!r}) is no job of Slurm")
         # With the name, a wrong id in a damaged record can't hit another job
-        answer = run(["scancel", f"--name={job.name}", job.job_id], timeout=self._timeout, env=clean_env(os.environ))
+        answer = self._run(["scancel", f"--name={job.name}", job.job_id], clean_env(os.environ))
         if answer.returncode == 0 or NO_SUCH_JOB.search(answer.stderr):
             return
         if answer.returncode < 0 or SILENCE.search(answer.stderr):
@@ -162,7 +170,7 @@ class SlurmScheduler:
     def _sbatch(self, argv: list[str]) -> str:
         """Run sbatch and return the job id; see ``Scheduler.submit`` for what it raises."""
         try:
-            answer = run(argv, timeout=self._timeout, env=clean_env(os.environ))
+            answer = self._run(argv, clean_env(os.environ))
         except SchedulerSilent as error:
             raise SubmitUnclear(f"{error}; the job may exist") from error
         if answer.returncode == 0:
@@ -224,7 +232,14 @@ class SlurmScheduler:
             return ""
 
     def _query(self, *argv: str) -> Completed:
-        return run(argv, timeout=self._timeout, env=query_env(os.environ))
+        return self._run(argv, query_env(os.environ))
+
+    def _run(self, argv: Sequence[str], env: Mapping[str, str]) -> Completed:
+        """Raises SchedulerError where Slurm's commands don't know their cluster: then nothing was asked or sent."""
+        answer = run(argv, timeout=self._timeout, env=env)
+        if NO_CONFIG.search(answer.stderr):
+            raise SchedulerError(NO_CONFIG_ADVICE)
+        return answer
 
 
 def _refused(row: QueueRow | AccountingRow) -> bool:

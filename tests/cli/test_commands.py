@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, make_project, wait_for
+from tests.support.project import Project, kill_at, make_project, wait_for
+from tests.support.stand_ins import slurm_of_stand_ins
 
 HEAVY = ("langchain", "torch", "matplotlib", "numpy", "tensorboard", "paramiko", "git", "submitit", "openai")
 
@@ -113,6 +115,33 @@ def test_a_cancelled_experiment_stays_ended_until_it_is_submitted_again(tmp_path
 
 def _is_training(project: Project) -> bool:
     return any(project.folder.attempt(1).checkpoints.glob("*.pt"))
+
+
+def test_commands_of_slurm_without_a_cluster_are_said_at_once(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login node whose module is not loaded: nothing was sent, so nothing is unclear and nobody has to wait."""
+    slurm = slurm_of_stand_ins(tmp_path / "bin")
+    for name in ("sbatch", "squeue", "sacct"):
+        slurm.program(name, f"echo '{name}: fatal: Could not establish a configuration source' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{slurm.folder}:{os.environ['PATH']}")
+    (tmp_path / "site.yaml").write_text("heartbeat_interval: 1s\n")
+    begun = time.monotonic()
+    done = ade("submit", "experiment.yaml", cwd=project.path)
+    assert time.monotonic() - begun < 40
+    assert done.returncode == 1
+    assert "SLURM_CONF" in done.stderr
+    assert "not submitted: Slurm's commands find no slurm.conf here" in ade("status").stdout
+
+
+def test_a_submission_that_was_cut_off_is_no_old_refusal(project: Project) -> None:
+    """What was refused before it is not what `status` has to say of it."""
+    (project.path / "notes").write_text("not committed")
+    project.git("add", "notes")
+    assert "notes" in ade("submit", "experiment.yaml", cwd=project.path).stderr
+    project.commit()
+    kill_at(project, "submit", "sbatch:before")
+    assert "attempt 2 is being submitted: `ade-hpc tick tiny` finishes that" in ade("status").stdout
 
 
 @pytest.mark.parametrize(
