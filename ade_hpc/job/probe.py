@@ -35,6 +35,7 @@ def main() -> int:
             "package": __version__,
             "container": _container(container),
             "namespaces": _said(["unshare", "--user", "--map-root-user", "true"]) is not None,
+            "fuse": fuse_problem(),
             "gpus": [line for line in (_said(["nvidia-smi", "-L"]) or "").splitlines() if line.startswith("GPU ")],
             "reach": _reaches(reach),
         },
@@ -57,6 +58,15 @@ def _container(named: str) -> str:
         (path for name in ([named] if named else ["apptainer", "singularity"]) if (path := shutil.which(name))), ""
     )
     return (_said([found, "--version"]) or "").strip() if found else ""
+
+
+def fuse_problem() -> str:
+    """Why a user can't mount an image here without root; empty where they can."""
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return f"/dev/fuse: {error.strerror}"
+    return "" if any(map(shutil.which, ("fusermount3", "fusermount"))) else "no fusermount3 on PATH"
 
 
 def _said(argv: list[str]) -> str | None:

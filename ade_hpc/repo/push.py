@@ -35,12 +35,17 @@ def push_branch(project: Project, experiment: str, remote: str) -> bool:
     return True
 
 
-def _push(project: Project, experiment: str, remote: str) -> None:
+def try_push(project: Project, experiment: str, remote: str) -> None:
+    """Ask the remote whether it would take the branch, and send nothing. Raises RepoError where it would not."""
+    _push(project, experiment, remote, "--dry-run", what=tip(project, experiment) or "HEAD")
+
+
+def _push(project: Project, experiment: str, remote: str, *more: str, what: str = "") -> None:
     ref = f"refs/heads/ade/{experiment}"
     try:
         project.git(
             "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-force",
-            "--", remote, f"{ref}:{ref}", env=_UNATTENDED,
+            *more, "--", remote, f"{what or ref}:{ref}", env=_UNATTENDED,
         )  # fmt: skip
     except RepoError as error:
         raise RepoError(f"ade/{experiment} could not be pushed to {remote}: {printable(str(error))[:300]}") from None

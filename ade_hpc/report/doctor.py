@@ -14,6 +14,7 @@ from typing import Any
 from ade_hpc.errors import AdeError
 from ade_hpc.report.checkup import Check, Patient, tried
 from ade_hpc.report.doctor_here import HERE
+from ade_hpc.report.doctor_project import project_checks
 from ade_hpc.report.doctor_slurm import slurm_checks
 from ade_hpc.spec.site import Site, load_site
 from ade_hpc.store.registry import registry_path
@@ -36,8 +37,8 @@ def examine(environ: Mapping[str, str]) -> tuple[Patient, list[Check]]:
         else Check("site file", "green", "is right, or there is none and defaults hold")
     ]
     checks += slurm_checks(patient)
-    checks += [tried(probe, patient, name) for name, probe in HERE.items()]
-    return patient, checks
+    here = {name: tried(probe, patient, name) for name, probe in HERE.items()}
+    return patient, [*checks, *here.values(), *project_checks(patient, here["git"], here["model"])]
 
 
 def as_json(checks: list[Check]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ade_hpc.errors import AdeError, SchedulerError, StoreError
+from ade_hpc.job.probe import fuse_problem
 from ade_hpc.launch.image import find_container
 from ade_hpc.report.checkup import TIMEOUT_S, Check, Level, Patient, version
 from ade_hpc.scheduler.run import run
@@ -22,6 +23,7 @@ from ade_hpc.store.registry import experiments
 OLDEST_GIT = (2, 30)
 LITTLE_BYTES, LITTLE_INODES = 5_000_000_000, 10_000
 NO_BYTES, NO_INODES = 200_000_000, 500
+WITHOUT_FUSE = "without FUSE an unprivileged Apptainer unpacks each image at each start"
 
 
 def _container(patient: Patient) -> Check:
@@ -47,13 +49,8 @@ def _namespaces(patient: Patient) -> Check:
 
 
 def _fuse(patient: Patient) -> Check:
-    try:
-        os.close(os.open("/dev/fuse", os.O_RDWR))
-        said = "" if any(map(shutil.which, ("fusermount3", "fusermount"))) else "no fusermount3 on PATH"
-    except OSError as error:
-        said = f"/dev/fuse: {error.strerror}"
-    advice = "without FUSE an unprivileged Apptainer unpacks each image at each start"
-    return Check("FUSE", "yellow" if said else "green", said or "can be opened", advice if said else "")
+    said = fuse_problem()
+    return Check("FUSE", "yellow" if said else "green", said or "can be opened", WITHOUT_FUSE if said else "")
 
 
 def _git(patient: Patient) -> Check:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ade_hpc.errors import SchedulerError, StoreError
 from ade_hpc.report.checkup import NOT_TESTED, Check, Level, Patient
+from ade_hpc.report.doctor_here import WITHOUT_FUSE
 from ade_hpc.report.doctor_slurm import site_options
 from ade_hpc.scheduler.refusal import own_words
 from ade_hpc.spec.resources import count_gpus
@@ -31,6 +32,8 @@ SOMEWHERE = "example.org:443"  # reserved for such uses (RFC 2606); asked only w
 
 def examine_job(patient: Patient) -> list[Check]:
     """Submit the probe, wait for its answer for some minutes at the most, and clean up."""
+    if patient.site.scheduler == "local":
+        return [Check("probe job", "green", "not needed: site.yaml says `scheduler: local`")]
     try:
         folder = private_dir(patient.runs_dir / f".ade-hpc-doctor-{secrets.token_hex(4)}")
     except StoreError as error:
@@ -110,6 +113,10 @@ def _findings(patient: Patient, hello: dict[str, Any], reach: str) -> Iterator[C
         yield Check("user namespaces on the node", "green", "can be made")
     else:
         yield Check("user namespaces on the node", "yellow", "can't be made", "fine where Apptainer is setuid")
+    fuse = str(hello.get("fuse") or "")
+    yield Check(
+        "FUSE on the node", "yellow" if fuse else "green", fuse or "can be opened", WITHOUT_FUSE if fuse else ""
+    )
     gpus, asked = len(hello.get("gpus") or ()), count_gpus(patient.site.defaults, patient.site.sbatch)
     if asked > gpus:
         yield Check(

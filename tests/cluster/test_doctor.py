@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import resource
 import shutil
+import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from ade_hpc.report.checkup import Check
 from ade_hpc.report.doctor import examine
 from ade_hpc.report.doctor_job import examine_job
 from ade_hpc.store.service import Installed, Service
 from tests.cli.test_commands import ade
+from tests.support.chat_server import Asked, Reply, chat_server, fail, say
 from tests.support.lab import Lab
 
 PROGRAMS = (
@@ -33,6 +39,7 @@ class Place:
     path: Path
     lab: Lab
     monkeypatch: pytest.MonkeyPatch
+    cleanup: ExitStack = field(default_factory=ExitStack)
 
     def site(self, **changes: object) -> None:
         fields = {"runs_dir": str(self.path / "runs"), **changes}
@@ -56,13 +63,42 @@ class Place:
         copy.write_text("\n".join(change(line) for line in conf.read_text().splitlines()) + "\n")
         self.monkeypatch.setenv("SLURM_CONF", str(copy))
 
+    def project(self, model: Callable[[Asked, int], Reply]) -> None:
+        """A project in this folder that is pushed to a remote, and judged by a model that looks at pictures."""
+        for argv in (["init", "-q"], ["init", "-q", "--bare", "remote"], ["remote", "add", "origin", "remote"]):
+            subprocess.run(["git", *argv], cwd=self.path, check=True, timeout=30)
+        (self.path / "experiment.yaml").write_text("name: mine\ncommand: [true]\npush: origin\n")
+        preferences = self.path / "preferences.md"
+        preferences.write_text("```yaml\nagent: {model: small, vision_model: seer}\n```\n")
+        preferences.chmod(0o600)
+        argv = ["git", "commit", "-q", "--allow-empty", "-m", "begin"]
+        subprocess.run(argv, cwd=self.path, check=True, timeout=30)
+        chat = self.cleanup.enter_context(chat_server())
+        chat.script = model
+        self.site(llm={"base_url": chat.url})
+
     @property
     def service(self) -> Service:
         return Service(self.path / "state" / "registry")
 
 
+def seer(asked: Asked, number: int) -> Reply:
+    """A model that looks: it answers with the colour that the picture really has."""
+    pixel = Image.open(io.BytesIO(asked.images[0])).convert("RGB").getpixel((0, 0))
+    return say({(255, 0, 0): "Red.", (0, 128, 0): "It is green", (0, 0, 255): "blue"}[pixel])  # type: ignore[index]
+
+
+def no_eyes(asked: Asked, number: int) -> Reply:
+    """What a server of text models says to a picture."""
+    return fail(400, message="image_url is not supported by this model")
+
+
+def guesses(asked: Asked, number: int) -> Reply:
+    return say("I can't look at pictures, but it may be red, green or blue.")
+
+
 @pytest.fixture
-def place(in_lab: Lab, scrontab_program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(in_lab: Lab, scrontab_program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("PATH", f"{scrontab_program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("ADE_SITE", str(tmp_path / "site.yaml"))
     monkeypatch.setenv("ADE_REGISTRY", str(tmp_path / "state" / "registry"))
@@ -70,7 +106,9 @@ def place(in_lab: Lab, scrontab_program: Path, tmp_path: Path, monkeypatch: pyte
     made.service.registry.mkdir(mode=0o700, parents=True)
     (tmp_path / "runs").mkdir()
     made.site()
-    return made
+    monkeypatch.chdir(tmp_path)
+    with made.cleanup:
+        yield made
 
 
 def reds(checks: list[Check]) -> list[str]:
@@ -80,15 +118,20 @@ def reds(checks: list[Check]) -> list[str]:
 @pytest.mark.container
 def test_the_lab_is_green_here_and_on_a_compute_node(place: Place) -> None:
     """The clock of one machine differs from itself by nothing, and its files are seen at once."""
+    place.project(seer)
     done = ade("doctor", "--job", "--json")
     answer = json.loads(done.stdout)
     level = {check["name"]: check["level"] for check in answer["checks"]}
     said = {check["name"]: check["said"] for check in answer["checks"]}
     assert done.returncode == 0, answer
     assert answer["healthy"]
-    for name in ("site file", "Slurm clients", "slurmctld", "accounting", "submission", "scrontab", "container", "git",
-                 "registry", "model", "probe job", "python on the node", "container on the node", "shared filesystem",
-                 "clock", "GPUs on the node"):  # fmt: skip
+    wanted = [
+        "site file", "Slurm clients", "slurmctld", "accounting", "submission", "scrontab", "container", "git",
+        "registry", "model", "git push", "vision model", "probe job", "python on the node", "container on the node",
+        "user namespaces on the node", "FUSE on the node", "shared filesystem", "clock", "GPUs on the node",
+        "network on the node",
+    ]  # fmt: skip
+    for name in wanted:
         assert level[name] == "green", (name, said[name])
     assert abs(float(said["clock"].split()[3])) < 2
     assert list((place.path / "runs").iterdir()) == [], "it leaves nothing behind"
@@ -129,6 +172,18 @@ def file_in_the_way(place: Place) -> None:
     place.site(runs_dir=str(place.path / "file" / "runs"))
 
 
+def used_up_quota(place: Place) -> None:
+    """The kernel refuses what goes beyond half a megabyte, as it does for a quota."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    place.cleanup.callback(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+
+
+def gone_remote(place: Place) -> None:
+    place.project(seer)
+    shutil.rmtree(place.path / "remote")
+
+
 def vanished_entry(place: Place) -> None:
     place.service.record_install(Installed("scrontab", 3600.0, "", time.time()))
 
@@ -155,6 +210,10 @@ BROKEN: dict[str, tuple[str, str, Callable[[Place], None]]] = {
     "no such container program": ("container", "image", lambda place: place.site(container="/nowhere/apptainer")),
     "no git": ("git", "2.30", lambda place: place.without("git")),
     "a run folder that can't be made": ("runs_dir", "runs_dir", file_in_the_way),
+    "a quota that is used up": ("runs_dir", "with room", used_up_quota),
+    "a remote that is gone": ("git push", "push: never", gone_remote),
+    "a model without eyes": ("vision model", "by their numbers", lambda place: place.project(no_eyes)),
+    "a model that only guesses": ("vision model", "by their numbers", lambda place: place.project(guesses)),
     "a registry open to others": ("registry", "permissions", lambda place: place.service.registry.chmod(0o755)),
     "a run folder that is gone": ("registry", "mount it", gone_experiment),
     "a model that nobody serves": (
@@ -189,13 +248,14 @@ def test_pyslurm_is_looked_at_where_the_site_asks_for_it_and_its_lack_is_nothing
     ("changes", "name", "words"),
     [
         ({"setup": ["echo the filesystem is not there", "exit 3"]}, "probe job", "filesystem is not there"),
+        ({"setup": ["export PYTHONHOME=/nowhere"]}, "probe job", "encodings"),
         ({"defaults": {"gpus_per_node": 1}}, "GPUs on the node", "1 asked for, 0 seen"),
         ({"setup": ["export PATH=/usr/bin:/bin"], "container": "apptainer"}, "container on the node", "works there"),
     ],
 )
 @pytest.mark.container
 def test_what_only_a_compute_node_can_tell(place: Place, changes: dict[str, object], name: str, words: str) -> None:
-    """A node without our filesystem; GPUs that Slurm gives and no driver shows; a module that is loaded here only."""
+    """A node without our filesystem; a module that spoils Python; GPUs without a driver; a module loaded here only."""
     place.site(**changes)
     patient, checks = examine(os.environ)
     assert reds(checks) == []
@@ -203,3 +263,27 @@ def test_what_only_a_compute_node_can_tell(place: Place, changes: dict[str, obje
     assert reds(checks) == [name], checks
     assert words in next(check.said for check in checks if check.level == "red")
     assert list((place.path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("patch", "name", "words", "advice"),
+    [
+        ("import time; time.time = lambda now=time.time: now() + 60", "clock", "+60", "clocks differ"),
+        ("import socket\ndef create_connection(*_, **__): raise OSError\nsocket.create_connection = create_connection",
+         "network on the node", "can't be reached", "where: laptop"),
+    ],
+)  # fmt: skip
+def test_what_is_worse_on_the_node_is_yellow(place: Place, patch: str, name: str, words: str, advice: str) -> None:
+    """The node's own Python lives in another time, or in a network that leads nowhere."""
+    place.project(seer)
+    (place.path / "patch").mkdir()
+    (place.path / "patch" / "sitecustomize.py").write_text(patch)
+    fields = yaml.safe_load((place.path / "site.yaml").read_text())
+    place.site(**fields, setup=[f"export PYTHONPATH={place.path}/patch"])
+    patient, checks = examine(os.environ)
+    found = [*checks, *examine_job(patient)]
+    assert reds(found) == []
+    (check,) = (check for check in found if check.name == name)
+    assert check.level == "yellow"
+    assert words in check.said
+    assert advice in check.advice
