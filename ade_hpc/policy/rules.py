@@ -39,10 +39,15 @@ def propose(
         seen = ineffective.evidence
         reason = f"{seen['key']} was committed as {seen['committed']} but {seen['logged']} was logged: {ADVICE}"
         return Proposal("ask", "proof", reason, finding=ineffective)
-    rule = next((rule for rule in preferences.rules if holds(rule.when, snapshot, health, findings)), None)
-    if rule is not None:
+    holding = [rule for rule in preferences.rules if holds(rule.when, snapshot, health, findings)]
+    if holding:  # one that has acted often enough makes way; where it has nobody to make way for, the guard says so
+        rule = next((rule for rule in holding if not _spent(rule, snapshot)), holding[0])
         return _from_rule(rule, snapshot, health, findings)
     return answer(snapshot, health, findings, model=model)
+
+
+def _spent(rule: Rule, snapshot: Snapshot) -> bool:
+    return rule.max_times is not None and snapshot.past.rule_uses.get(rule.name, 0) >= rule.max_times
 
 
 def may_be_judged(snapshot: Snapshot, health: Health) -> bool:

@@ -164,9 +164,9 @@ def _idle(
 
 
 def _behind(rule: Rule, place: Place, earlier: tuple[Rule, ...], document: Document) -> Iterator[Problem]:
-    """The first rule that holds speaks: one whose every case an earlier one has never does."""
+    """The first rule that holds speaks: one whose every case an earlier one has never does, unless that makes way."""
     for other in earlier:
-        if _cases(rule.when) <= _cases(other.when):
+        if other.max_times is None and _cases(rule.when) <= _cases(other.when):
             message = f"the rule {other.name}, further up, holds whenever this one does, and the first one speaks"
             yield _warn(document, (*place, "when"), message)
             return

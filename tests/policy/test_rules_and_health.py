@@ -13,7 +13,7 @@ from ade_hpc.model import ExitRecord, Finding, Health, Heartbeat, JobTruth
 from ade_hpc.policy.diagnose import prove
 from ade_hpc.policy.health import judge_health
 from ade_hpc.policy.rules import propose
-from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.spec.preferences import Preferences, parse_preferences
 
 RUNNING = JobTruth("running", "RUNNING", nodes="n1", said_by="queue")
@@ -39,6 +39,20 @@ def test_the_first_rule_that_holds_speaks() -> None:
     assert [(change.old, change.new) for change in proposal.changes] == [(0.3, 0.03)]
     assert proposal.finding == NAN
     assert "nan in loss/train from step 100" in proposal.reason
+
+
+def test_a_rule_that_has_acted_often_enough_makes_way() -> None:
+    text = (
+        "[{name: a, when: nan, do: {scale: {optimizer.lr: 0.1}}, max_times: 2}, {name: b, when: nan, do: {stop: true}}]"
+    )
+    for uses, author in ((0, "rule:a"), (1, "rule:a"), (2, "rule:b")):
+        snapshot = replace(SNAPSHOT, past=Past(rule_uses={"a": uses}))
+        proposal = propose(snapshot, Health("running"), (NAN,), rules(text))
+        assert proposal is not None
+        assert proposal.author == author
+    alone = rules("[{name: a, when: nan, do: {scale: {optimizer.lr: 0.1}}, max_times: 2}]")
+    proposal = propose(replace(SNAPSHOT, past=Past(rule_uses={"a": 2})), Health("running"), (NAN,), alone)
+    assert proposal is not None, "nobody to make way for: the guard is to say why nothing is done"
 
 
 def test_a_note_fires_no_rule_unless_the_rule_names_its_tag() -> None:

@@ -90,6 +90,7 @@ def test_nothing_to_resume_from() -> None:
         ["rules:", rule("{all: [{metric: loss/val, above: 1}, {metric: lr, below: 1}]}", "{ask: true}")],
         ["rules:", rule("{any: [{metric: lr, above: 1}, {metric: lr, below: 0}]}", "{ask: true}")],
         [TUNABLES, "rules:", rule("diverging"), rule("[nan, diverging]").replace("one", "two")],
+        [TUNABLES, "rules:", rule("nan").replace("}}}", "}}, max_times: 1}"), rule("nan").replace("one", "two")],
         ["rules:", rule("{health: failed}", "{ask: true}")],
     ],
 )
