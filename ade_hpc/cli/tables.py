@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,10 +14,12 @@ from ade_hpc.metrics.text import printable
 from ade_hpc.store.registry import experiments, registry_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.table import Table
 
+    from ade_hpc.model import Decision
+    from ade_hpc.report.history import AttemptRow
     from ade_hpc.report.schedule import Heart
     from ade_hpc.report.status import StatusRow
     from ade_hpc.scheduler.base import Observer
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 COLOURS = {
     "running": "green", "pending": "cyan", "starting": "cyan", "stalled": "red", "lost": "red", "unknown": "yellow",
 }  # fmt: skip
-NARROW = 90  # columns: below that, seven of them are a heap of syllables
+MEANT = {1: " (it failed)", 3: " (a source did not answer)", 4: " (a person is needed)"}  # of a tick
+NARROW, WIDE = 90, 110  # columns: below that, the table of `status`, or of `history`, is a heap of syllables
 
 
 def status(names: tuple[str, ...], *, as_json: bool) -> None:
@@ -114,19 +117,35 @@ def history(name: str, *, verbose: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.as_json(folder)))
         return
-    table = _table("attempt", "made", "by", "what", "from", "commit", "job", "starts", "outcome")
-    for row in report.attempts(folder):
-        what = ", ".join(row.changes) or row.reason
-        table.add_row(
-            str(row.attempt), clock(row.made_at), row.author, printable(what), row.parent or "-",
-            row.commit[:10] or "-", row.job_id or "-", str(row.starts), row.outcome,
-        )  # fmt: skip
-    _print(table)
+    from rich.console import Console
+
+    console = Console()
+    rows = report.attempts(folder)
+    console.print(_attempts_table(rows, narrow=console.width < WIDE))
+    if console.width < WIDE:
+        for row in rows:
+            print(f"attempt {row.attempt}: {_made_of(row)}")
     events, notes = report.story(folder)
     for event in events if verbose else ():
         print("\n".join([f"{clock(event.time)}  {event.text}", *(f"                  {line}" for line in event.more)]))
     for note in notes:
         print(f"warning: {note}")
+
+
+def _attempts_table(rows: Sequence[AttemptRow], *, narrow: bool) -> Table:
+    table = _table("attempt", "made", "what", "outcome", *(() if narrow else ("by", "from", "commit", "job", "starts")))
+    for row in rows:
+        what = printable(", ".join(row.changes) or row.reason)
+        more = (row.author, row.parent or "-", row.commit[:10] or "-", row.job_id or "-", str(row.starts))
+        table.add_row(str(row.attempt), clock(row.made_at), what, row.outcome, *(() if narrow else more))
+    return table
+
+
+def _made_of(row: AttemptRow) -> str:
+    """What a narrow table has no room for."""
+    named = {"by": row.author, "from": row.parent, "commit": row.commit[:10], "job": row.job_id}
+    said = [f"{name} {value}" for name, value in named.items() if value]
+    return ", ".join([*said, f"{row.starts} start{'' if row.starts == 1 else 's'}"])
 
 
 def sentence(report: Report) -> str:
@@ -138,8 +157,7 @@ def sentence(report: Report) -> str:
         found = [f"{one.kind} in {printable(one.tag)} from step {one.first_step}" for one in of_it]
         words += [f"{verb} {', '.join(found)}"] if found else []
     if report.decision is not None and not report.done:
-        refused = f": {'; '.join(report.decision.refusals)}" if report.decision.refusals else ""
-        words.append(f"{report.decision.proposal.author} {report.decision.outcome}{refused}")
+        words.append(_decided(report.name, report.decision))
     words += [f"waits for a model: {report.question}"] if report.question else []
     words += [report.done] if report.done else []
     problems = "".join(f"\n  problem: {printable(problem, 500)}" for problem in report.problems)
@@ -148,12 +166,26 @@ def sentence(report: Report) -> str:
     return "; ".join(words) + problems + "".join(f"\n  | {line}" for line in report.evidence)
 
 
+def _decided(name: str, decision: Decision) -> str:
+    """Who wanted what, and what became of it."""
+    from ade_hpc.supervisor.record import OUTCOMES, describe
+
+    proposal = decision.proposal
+    said = f"{proposal.author} {OUTCOMES[decision.outcome]}: "
+    if decision.outcome == "refuse":
+        return said + "; ".join(decision.refusals)
+    why = "" if proposal.action == "ask" else f", because {printable(proposal.reason, 300)}"
+    answer = f" (ade-hpc approve {name}, or reject)" if decision.outcome == "propose" else ""
+    return said + describe(proposal) + why + answer
+
+
 def tick_sentence(heart: Heart) -> str:
     """The dead man's switch in one line."""
     if heart.last is None:
         ended = f"last tick: never{'' if heart.scheduled else '; none is scheduled: ade-hpc schedule install'}"
     else:
-        ended = f"last tick: {age(heart.age_s)} ago on {heart.last.host}, exit code {heart.last.exit_code}"
+        meant = MEANT.get(heart.last.exit_code, "")
+        ended = f"last tick: {age(heart.age_s)} ago on {heart.last.host}, exit code {heart.last.exit_code}{meant}"
     return f"{ended}; {heart.problem}" if heart.problem else ended
 
 
@@ -178,9 +210,3 @@ def _table(*headers: str) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold")
     return table
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    Console().print(table)

@@ -13,6 +13,7 @@ from ade_hpc.metrics.text import printable
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
 from ade_hpc.store.records import ParentRecord, load_attempt, load_exits
+from ade_hpc.supervisor.record import OUTCOMES
 
 SCHEMA = 1
 
@@ -158,9 +159,8 @@ def _told(data: Any) -> str:
 
 def _decided(decision: Any) -> str:
     changes = ", ".join(f"{one['key']}: {one['old']} -> {one['new']}" for one in decision.get("changes") or ())
-    text = (
-        f"{decision['author']} {decision['outcome']}: {f'{changes}, because ' if changes else ''}{decision['reason']}"
-    )
+    outcome = OUTCOMES.get(decision["outcome"], decision["outcome"])
+    text = f"{decision['author']} {outcome}: {f'{changes}, because ' if changes else ''}{decision['reason']}"
     return text + (f" ({'; '.join(decision['refusals'])})" if decision["refusals"] else "")
 
 

@@ -123,6 +123,12 @@ def _json_safe(value: object) -> object:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# What became of a proposal, for sentences that begin with who made it
+OUTCOMES = {
+    "allow": "decides", "observe": "would decide (mode: observe)", "propose": "proposes", "refuse": "was refused",
+}  # fmt: skip
+
+
 def describe(proposal: Proposal) -> str:
     """What a proposal would do, in words: ``optimizer.lr: 0.8 -> 0.08, resume from the last healthy checkpoint``."""
     if proposal.action in ("stop", "ask"):
