@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 from ade_hpc.store.records import load_attempt, load_exits
 from ade_hpc.store.service import Service
 from tests.cli.test_commands import ade
+from tests.cli.test_schedule import crontab as crontab  # noqa: PLC0414 - a fixture
+from tests.cli.test_schedule import table as cron_table
 from tests.support.lab import Lab
 from tests.support.project import assert_no_overlap, make_project, wait_for
 
@@ -78,6 +81,8 @@ def test_the_scheduled_tick_repairs_a_diverging_run_by_itself(scrontab: Path, in
     assert record.config["optimizer.lr"] == 0.05
     assert time.time() < installed_at + 2 * 60 + 30, "more than two firings"
     assert "resubmitted as job" in service.log.read_text()
+    assert table().endswith(MINE)
+    assert re.search(r"last tick: \d+[sm] ago on \S+, exit code 0\n", ade("status").stdout)
     seen = state()
     assert (seen["state"], seen["kind"], seen["problem"]) == ("installed", "scrontab", "")
     assert isinstance(seen["heart"], dict)
@@ -110,6 +115,20 @@ def test_a_cancelled_entry_is_known_and_installed_again(scrontab: Path, in_lab: 
     assert table() == MINE
 
 
+def test_an_entry_that_vanished_is_said_and_installed_again(scrontab: Path) -> None:
+    """Somebody edited the table, or the site wiped it: the dead man's switch alone would take hours."""
+    assert ade("schedule", "install", "--every", "1d").returncode == 0
+    put(MINE)
+    done = ade("schedule", "status")
+    assert done.returncode == 3
+    assert "vanished" in done.stdout
+    assert "run: ade-hpc schedule install" in done.stdout
+    assert ade("schedule", "install", "--every", "1d").returncode == 0
+    assert state()["state"] == "installed"
+    assert ade("schedule", "remove").returncode == 0
+    assert table() == MINE
+
+
 def test_what_slurm_refuses_is_said_and_changes_nothing(scrontab: Path, tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("schedule: {partition: nowhere}\n")
     done = ade("schedule", "install")
@@ -118,7 +137,8 @@ def test_what_slurm_refuses_is_said_and_changes_nothing(scrontab: Path, tmp_path
     assert table() == MINE
 
 
-def test_where_scrontab_is_disabled_that_is_said(scrontab: Path, in_lab: Lab, tmp_path: Path) -> None:
+@pytest.fixture
+def without_scrontab(in_lab: Lab, tmp_path: Path) -> str:
     """Clients read `ScronParameters` themselves, so a slurm.conf without it is such a cluster."""
     lines = Path(in_lab.env["SLURM_CONF"]).read_text().splitlines()
     conf = tmp_path / "slurm.conf"
@@ -128,6 +148,22 @@ def test_where_scrontab_is_disabled_that_is_said(scrontab: Path, in_lab: Lab, tm
         source = Path(in_lab.env["SLURM_CONF"]).with_name(name)
         if source.exists():
             (tmp_path / name).write_bytes(source.read_bytes())
-    done = ade("schedule", "install", "--with", "scrontab", SLURM_CONF=str(conf))
+    return str(conf)
+
+
+def test_where_scrontab_is_disabled_that_is_said(scrontab: Path, without_scrontab: str) -> None:
+    done = ade("schedule", "install", "--with", "scrontab", SLURM_CONF=without_scrontab)
     assert done.returncode == 1
     assert "disabled on this cluster" in done.stderr
+
+
+def test_where_scrontab_is_disabled_cron_takes_the_tick(
+    scrontab: Path, without_scrontab: str, crontab: Service
+) -> None:
+    done = ade("schedule", "install", "--every", "1h", SLURM_CONF=without_scrontab)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("crontab: a tick every 1h")
+    assert f"SLURM_CONF={without_scrontab}".encode() in cron_table()
+    assert table() == MINE
+    assert ade("schedule", "remove", SLURM_CONF=without_scrontab).returncode == 0
+    assert b"ade-hpc" not in cron_table()
