@@ -72,6 +72,7 @@ def demo(
     """The whole story on this machine: a diverging run is found, repaired in git, resubmitted and proved.
 
     No cluster, no key; under two minutes. The last line is JSON. With --agent a model does what the rule does.
+    Examples: ade-hpc demo   |   ade-hpc demo --observe   |   ade-hpc demo --agent --model gpt-5-mini
     """
     from ade_hpc.cli import demo as story
 

@@ -50,7 +50,7 @@ def install(
 ) -> None:
     """Put one entry into your scrontab (or crontab); the rest of it stays as it is. Doing it twice changes nothing.
 
-    Example: ade-hpc schedule install --every 30m
+    Examples: ade-hpc schedule install   |   ade-hpc schedule install --every 30m --with cron
     """
     from ade_hpc.scheduler.scrontab import block, cron_times, with_block
     from ade_hpc.spec.site import load_site
@@ -79,7 +79,7 @@ def install(
 def status(as_json: Json = False) -> None:
     """Say whether the entry stands, and when the tick last came and how it ended.
 
-    Exit code 3: a tick that was scheduled does not come.
+    Exit code 3: a tick that was scheduled does not come. Example: ade-hpc schedule status
     """
     from ade_hpc.cli.tables import tick_sentence
     from ade_hpc.report import schedule as report
@@ -101,7 +101,10 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def remove() -> None:
-    """Take the entry out again; the rest of your scrontab or crontab stays as it is."""
+    """Take the entry out again; the rest of your scrontab or crontab stays as it is.
+
+    Example: ade-hpc schedule remove
+    """
     from ade_hpc.scheduler.tables import Table
 
     service = _service()

@@ -33,10 +33,13 @@ for index in range(256):
 
 
 def read_config(path: str) -> dict[str, Any]:
-    """Two levels of ``key: value``, where every value is JSON as well."""
-    config: dict[str, Any] = {}
+    """Two levels of ``key: value``, where every value is JSON as well; over what `ade-hpc init` does not write."""
+    config: dict[str, Any] = {"steps": 400, "hot_from": 150, "checkpoint_every": 20, "step_s": 0.005}
     here = config
-    for line in Path(path).read_text().splitlines():
+    for text in Path(path).read_text().splitlines():
+        line = text.partition("#")[0].rstrip()
+        if not line:
+            continue
         key, _, value = line.strip().partition(": ")
         if key.endswith(":"):
             here = config[key[:-1]] = {}
