@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_commands import ade
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 from tests.support.newcomer import walk
 
 
