@@ -182,14 +182,28 @@ class GpuUse:
 
 
 @dataclass(frozen=True)
+class Pauses:
+    """How long this run is silent while all is well, in seconds: what a later start learns from an earlier one.
+
+    startup_s: from the trainer's start to its first event. first_step_s: from there to the next. usual_s: the 99th
+    percentile of all later pauses; longest_s: the longest of them. None: not seen yet.
+    """
+
+    startup_s: float | None = None
+    first_step_s: float | None = None
+    usual_s: float | None = None
+    longest_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Heartbeat:
     """What the sidecar writes while the job lives. ``counter`` moves with every beat: clocks lie, counters do not.
 
     cpu_s: CPU time of the trainer and all below it so far. last_step: the newest step in the event files; None where
-    they have none. steps_per_s: between the last beats that saw a new step. since_progress_s: by the node's monotonic
+    they have none. steps_per_s: between the last looks that saw a new step. since_progress_s: by the node's monotonic
     clock, from the last progress or else the trainer's start. stall_limit_s: the silence that this run's own history
     makes a stall; None until a trainer runs. oom_kills: by the kernel, in the job's memory cgroup, since this start.
-    gpu: at most a minute old; empty without NVML.
+    gpu: at most a minute old; empty without NVML. pauses: what stall_limit_s was learnt from.
     """
 
     schema: int
@@ -213,6 +227,7 @@ class Heartbeat:
     stall_limit_s: float | None = None
     oom_kills: int = 0
     gpu: tuple[GpuUse, ...] = ()
+    pauses: Pauses = field(default_factory=Pauses)
 
 
 @dataclass(frozen=True)

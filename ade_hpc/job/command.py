@@ -17,7 +17,9 @@ DEVICE_NAMES = frozenset(
     " ZE_AFFINITY_MASK LANG TZ"
     " http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY".split()
 )
-PROGRESS_FILE = "progress"  # in the scratch folder; ADE_PROGRESS names it to the trainer
+# In the scratch folder; ADE_PROGRESS and ADE_STACKS name them to the trainer
+PROGRESS_FILE = "progress"
+STACKS_FILE = "stacks"
 FABRIC_PREFIXES = ("NCCL_", "UCX_", "FI_", "OMP_")
 
 
@@ -101,6 +103,7 @@ def trainer_environment(
         "ADE_RESUME": shlex.join(resume),
         "ADE_ATTEMPT": str(attempt),
         "ADE_PROGRESS": f"{layout.scratch}/{PROGRESS_FILE}",
+        "ADE_STACKS": f"{layout.scratch}/{STACKS_FILE}",
         "PYTHONUNBUFFERED": "1",  # its output goes to a file that people follow
         "TMPDIR": layout.scratch,
         **env,

@@ -20,12 +20,16 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Usage:
-    """What one process is and uses now. ``state`` is R, S, D, T, Z..."""
+    """What one process is and uses now. ``state`` is R, S, D, T, Z...
+
+    cpu_s: user and system time so far, with that of the children that it has waited for.
+    """
 
     pid: int
     state: str
     name: str
     rss_bytes: int
+    cpu_s: float
 
 
 def usage(pid: int) -> Usage | None:
@@ -37,7 +41,8 @@ def usage(pid: int) -> Usage | None:
     head, _, tail = text.rpartition(")")  # the name may hold spaces and parentheses
     fields = tail.split()
     name = head.partition("(")[2]
-    return Usage(pid, fields[0], name, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
+    cpu_s = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return Usage(pid, fields[0], name, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"), cpu_s)
 
 
 def children(pid: int) -> list[int]:
@@ -49,6 +54,27 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue  # the thread ended meanwhile
     return found
+
+
+def tree(pid: int) -> list[Usage]:
+    """The process and all below it, as far as they live."""
+    found, waiting = [], [pid]
+    while waiting:
+        one = usage(waiting.pop())
+        if one is not None:
+            found.append(one)
+            waiting += children(one.pid)
+    return found
+
+
+def catches(pid: int, number: int) -> bool:
+    """Has this process a handler for the signal? To a process that has none, most signals are the end."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return False
+    caught = text.partition("SigCgt:")[2].split()[:1]
+    return bool(caught) and bool(int(caught[0], 16) >> (number - 1) & 1)
 
 
 def trainer_below(pid: int) -> Usage | None:

@@ -4,7 +4,8 @@
 The shape that passed on real Slurm: handlers only set a reason; the main loop polls; on a reason a *provisional*
 exit record first (the job may be killed at any time from then on), the declared signal to the trainer, the final
 record; a requeue only if the reason is ours, Slurm says RUNNING and there is no tombstone, because a requeue after
-scancel brings the job back from the dead.
+scancel brings the job back from the dead. What the trainer died of, or was ended for, is found out here, beside it;
+with the fast path the job then asks for a tick as its last act (fastpath.py).
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from ade_hpc.errors import StoreError
-from ade_hpc.job import fence
+from ade_hpc.job import evidence, fastpath, fence, lastwords
 from ade_hpc.job.identity import JobIdentity, identify
 from ade_hpc.job.launchline import LaunchLine, build_launch_line
-from ade_hpc.job.sidecar import Sidecar
+from ade_hpc.job.sidecar import Fault, Sidecar
 from ade_hpc.job.signals import Asked, SlurmState, ask_slurm, cause_of, requeue
 from ade_hpc.job.trainer import NOT_STARTED, Trainer
 from ade_hpc.model import ExitRecord
 from ade_hpc.spec.experiment import Experiment
 from ade_hpc.store.layout import AttemptDir
+from ade_hpc.store.pause import paused_by
 from ade_hpc.store.records import (
+    ENDED_ITSELF,
     SCHEMA,
     AttemptRecord,
     ImageRecord,
@@ -36,6 +39,7 @@ from ade_hpc.store.records import (
     save_fenced_exit,
     superseded_by,
 )
+from ade_hpc.store.service import Service
 
 POLL_S = 0.1
 TOMBSTONE_EVERY_S = 1.0
@@ -49,7 +53,12 @@ def run_start(attempt: AttemptDir, environ: Mapping[str, str]) -> int:
     record = load_attempt(attempt)
     if record is None:
         raise StoreError(f"{attempt.record}: is missing or damaged: submit the experiment again")
-    return _Start(attempt, job, record).run(environ)
+    start = _Start(attempt, job, record)
+    code = start.run(environ)
+    ended_itself = start.exit.final and start.exit.cause in ENDED_ITSELF and start.asked.signal is None
+    if record.fast_path is not None and job.leader and ended_itself:
+        print(f"ade-hpc: {fastpath.ask_for_tick(attempt.experiment, record.fast_path, environ)}", flush=True)
+    return code
 
 
 class _Start:
@@ -59,7 +68,9 @@ class _Start:
         self.record = record
         self.experiment = Experiment.from_json(dict(record.spec))
         self.asked = Asked()
-        self.sidecar = Sidecar(attempt, job, record.heartbeat_interval_s)
+        floor_s = self.experiment.stall_floor_s
+        self.sidecar = Sidecar(attempt, job, record.heartbeat_interval_s, floor_s, record.fast_path)
+        self.log = evidence.Log.of(attempt)
         self.exit = ExitRecord(
             SCHEMA, job.job_id, attempt.number, job.restart, job.node, "running", 0, False, time.time()
         )
@@ -102,6 +113,7 @@ class _Start:
     def _supervise(self, line: LaunchLine) -> int:
         try:
             record = self.attempt.trainer if self.job.leader else None
+            evidence.forget_stacks(self.attempt)
             trainer = Trainer.start(line.argv, env=line.env, cwd=line.cwd, pass_fds=line.pass_fds, record=record)
         except OSError as error:
             return self._finish("command-missing", NOT_STARTED, f"{line.argv[0]}: {error.strerror}")
@@ -110,16 +122,17 @@ class _Start:
                 os.close(descriptor)
         self.exit = replace(self.exit, trainer_started_at=trainer.started_at)
         self.sidecar.watch(trainer.pid, trainer.started_at, line.tensorboard)
-        code = self._watch(trainer)
-        if code is None or (code > 128 and self._was_asked_too()):
+        end = self._watch(trainer)
+        if isinstance(end, Fault):
+            code = self._end_faulty(trainer, end)
+        elif end is None or (end > 128 and self._was_asked_too()):
             code = self._interrupt(trainer)
         else:
-            self._finish("completed" if code == 0 else "signal" if code > 128 else "failed", code)
-        trainer.sweep()
+            code = self._ended(trainer, end)
         return code
 
-    def _watch(self, trainer: Trainer) -> int | None:
-        """Until the trainer ends (its code) or the job is asked to go (None)."""
+    def _watch(self, trainer: Trainer) -> int | Fault | None:
+        """Until the trainer ends (its code), is at fault and may be ended for it, or the job is asked to go (None)."""
         next_look = 0.0
         while (code := trainer.poll()) is None:
             if self.asked.signal is not None:
@@ -127,10 +140,47 @@ class _Start:
             if time.monotonic() >= next_look:
                 if self._is_over():
                     return None
-                self.sidecar.beat_if_due()
+                fault = self.sidecar.look()
+                if fault is not None and self._may_end():
+                    return fault
                 next_look = time.monotonic() + TOMBSTONE_EVERY_S
             time.sleep(POLL_S)
         return code
+
+    def _may_end(self) -> bool:
+        """A run that is paused is only watched, whatever becomes of it."""
+        fast = self.record.fast_path
+        if fast is None or not fast.ends:
+            return False
+        return not paused_by(self.attempt.experiment, (Service(Path(fast.registry)).hold,))
+
+    def _ended(self, trainer: Trainer, code: int) -> int:
+        """It ended by itself."""
+        trainer.sweep()
+        if code == 0:
+            return self._finish("completed", 0)
+        words = self.log.last_words()
+        cause, signature = lastwords.diagnose(code, words, self.sidecar.oom_kills)
+        return self._finish(cause, code, signature=signature, evidence=self._keep(words, ""))
+
+    def _end_faulty(self, trainer: Trainer, fault: Fault) -> int:
+        """End a trainer that gets nowhere: ask for its stacks, TERM, KILL. The declared signal would save poison."""
+        stacks = self._stacks(trainer)
+        code = trainer.end(None, 0) or 1
+        trainer.sweep()
+        kept = self._keep(self.log.last_words(), stacks)
+        return self._finish(fault.cause, code, fault.detail, signature=fault.cause, evidence=kept, fault=fault)
+
+    def _stacks(self, trainer: Trainer) -> str:
+        fault = self.sidecar.fault
+        stalled = fault is not None and fault.cause == "stalled"
+        return evidence.ask_for_stacks(self.attempt, trainer.pid) if stalled else ""
+
+    def _keep(self, words: list[str], stacks: str) -> str:
+        """Beside the exit record, from the node's first task; returns its name."""
+        if not self.job.leader:
+            return ""
+        return evidence.save_evidence(self.attempt, self.job.restart, self.job.node, words, stacks)
 
     def _was_asked_too(self) -> bool:
         """Did the signal that ended the trainer come to us as well? Where Slurm signals the whole process tree
@@ -142,18 +192,23 @@ class _Start:
 
     def _interrupt(self, trainer: Trainer) -> int:
         """The job is asked to go: say so on disk, tell the trainer, say how it ended, queue again if that is right."""
+        fault = self.sidecar.fault
         if self._is_over():
+            stacks = self._stacks(trainer)
             code = trainer.end(None, 0)
-            return self._finish("superseded", code)
+            trainer.sweep()
+            kept = self._keep(self.log.last_words(), stacks) if fault else ""
+            return self._finish("superseded", code, evidence=kept, fault=fault)
         asked = self.asked.signal or signal.SIGTERM
         state = ask_slurm(self.job.job_id) if self.job.slurm else SlurmState()
         cause = cause_of(asked, state, self.job.slurm)
         self._save(replace(self.exit, cause=cause, final=False))
         declared = self._declared_signal()
         code = trainer.end(declared, self._grace_s(cause))
+        trainer.sweep()
         if code == 0:
             return self._finish("completed", 0)
-        return self._requeue(cause, code) if self._may_requeue(cause) else self._finish(cause, code)
+        return self._requeue(cause, code) if self._may_requeue(cause) else self._finish(cause, code, fault=fault)
 
     def _declared_signal(self) -> int | None:
         """No signal is sent unless `checkpoint.signal` declares one: then the last periodic checkpoint counts."""
@@ -180,19 +235,33 @@ class _Start:
 
     # --- the record ---
 
-    def _finish(self, cause: str, code: int, detail: str = "", *, requeued: bool = False) -> int:
-        self.sidecar.beat_if_due()
-        self._save(
-            replace(
-                self.exit,
-                cause=cause,
-                returncode=code,
-                final=True,
-                ended_at=time.time(),
-                detail=detail,
-                requeued=requeued,
-            )
+    def _finish(
+        self,
+        cause: str,
+        code: int,
+        detail: str = "",
+        *,
+        requeued: bool = False,
+        signature: str = "",
+        evidence: str = "",
+        fault: Fault | None = None,
+    ) -> int:
+        self.sidecar.look()
+        now = time.time()
+        self.exit = replace(
+            self.exit,
+            cause=cause,
+            returncode=code,
+            final=True,
+            ended_at=now,
+            detail=detail,
+            requeued=requeued,
+            last_step=self.sidecar.last_step,
+            signature=signature,
+            evidence=evidence,
+            burnt_s=round(max(0.0, now - fault.since), 1) if fault else None,
         )
+        self._save(self.exit)
         if detail:
             print(f"ade-hpc: {cause}: {detail}", flush=True)
         return code

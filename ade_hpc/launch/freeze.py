@@ -7,18 +7,21 @@ import os
 import time
 from pathlib import Path, PurePosixPath
 
-from ade_hpc.errors import RepoError, StoreError
+from ade_hpc.errors import RepoError, SpecError, StoreError
 from ade_hpc.launch.image import find_container, identify_image
 from ade_hpc.launch.parent import pin
 from ade_hpc.launch.plan import Plan
+from ade_hpc.metrics.objective import role
 from ade_hpc.model import Scalar
 from ade_hpc.repo.branch import Project, commit_file, freeze, open_project, read_file, tree_of
 from ade_hpc.repo.edit import flatten, set_scalar
 from ade_hpc.repo.snapshot import materialise
 from ade_hpc.spec.experiment import Experiment
+from ade_hpc.spec.preferences import load_preferences
 from ade_hpc.spec.site import Site
+from ade_hpc.store.files import read_json
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
-from ade_hpc.store.records import SCHEMA, AttemptRecord, save_attempt
+from ade_hpc.store.records import SCHEMA, AttemptRecord, FastPath, save_attempt
 
 
 def commit_plan(experiment_dir: ExperimentDir, experiment: Experiment, plan: Plan) -> str:
@@ -83,9 +86,32 @@ def freeze_attempt(
         image=identify_image(experiment.image, experiment_dir.path) if experiment.image else None,
         parent=plan.parent,
         changes=plan.changes,
+        fast_path=_fast_path(experiment_dir, experiment),
     )
     save_attempt(attempt, record)
     return record
+
+
+def _fast_path(experiment_dir: ExperimentDir, experiment: Experiment) -> FastPath | None:
+    """What the node may answer by itself: nothing, where the preferences can't be read. A tick says what is wrong."""
+    submitted = read_json(experiment_dir.record) or {}
+    if experiment.preferences is None or "registry" not in submitted:
+        return None
+    try:
+        preferences = load_preferences(experiment.preferences)
+    except SpecError:
+        return None
+    limits, objective = preferences.limits, preferences.objective
+    if not limits.fast_path:
+        return None
+    return FastPath(
+        registry=str(submitted["registry"]),
+        site=str(submitted.get("site") or ""),
+        ends=limits.mode == "auto",
+        objective=objective.tag if objective else "",
+        goal=objective.goal if objective else "",
+        by_return=objective is not None and role(objective.tag).family == "return",
+    )
 
 
 def read_config(project: Project, experiment: Experiment, commit: str) -> dict[str, Scalar]:

@@ -25,7 +25,14 @@ from ade_hpc.spec.experiment import Experiment
 from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import Ledger, append, read_ledger
-from ade_hpc.store.records import owner_of, supersede, superseded_by
+from ade_hpc.store.records import (
+    ended_itself,
+    load_exits,
+    load_heartbeats,
+    owner_of,
+    supersede,
+    superseded_by,
+)
 
 
 def _silent(step: str) -> None:
@@ -142,7 +149,8 @@ class Launcher:
             supersede(old, f"attempt {plan.attempt}")
         job = self.job_of(old.number)
         with self._step("scancel"):
-            if job is not None:
+            # A job whose trainer has come to its end is ending too, and it may be the one that runs this very tick
+            if job is not None and ended_itself(load_heartbeats(old), load_exits(old)) is None:
                 self.scheduler.cancel(job)
         with self._step("replaced"):
             self._record(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from ade_hpc.launch.plan import Plan, fact, new_token, open_plans
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.scheduler.states import conclude
 from ade_hpc.spec.experiment import Experiment
-from ade_hpc.spec.site import Site
+from ade_hpc.spec.site import Site, site_path
 from ade_hpc.store.files import write_json
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.lease import lease
@@ -54,9 +55,17 @@ def submit(
             return begun.attempt, _finish(folder, begun, site, scheduler, announce)
         refuse_while_alive(folder, scheduler)
         register(registry, folder)
+        site_file, _ = site_path(os.environ)
         write_json(
             folder.record,
-            {"schema": SCHEMA, "name": experiment.name, "scheduler": scheduler.kind, "spec": experiment.to_json()},
+            {
+                "schema": SCHEMA,
+                "name": experiment.name,
+                "scheduler": scheduler.kind,
+                "spec": experiment.to_json(),
+                "registry": str(registry.absolute()),  # a job that asks for a tick has an environment of its own
+                "site": str(site_file) if site_file.exists() else "",
+            },
         )
         number = next_attempt(folder)
         plan = Plan(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -127,6 +127,44 @@ def read(path: Path, position: Position | None = None) -> Chunk:
             damage += Damage(records=1, first_record=block.base + at - HEADER)
     notes = (block.restarted, *damage.sentences(), block.waiting)
     return Chunk(tuple(records), block.position, tuple(filter(None, notes)), block.more, bool(block.restarted))
+
+
+@dataclass(frozen=True)
+class News:
+    """The newest of what was added to a file. ``scalars`` are those of the wanted tags, oldest first.
+
+    last_step: of the last event that has one; None where none was added. more: call again.
+    """
+
+    position: Position
+    last_step: int | None
+    scalars: tuple[wire.Scalar, ...]
+    more: bool
+
+
+def newest(path: Path, position: Position, wanted: Sequence[str], most: int) -> News:
+    """Where a trainer is, and the last ``most`` values of the wanted tags, at a fraction of what ``read`` costs.
+
+    Only what is asked for is parsed: the rest is split into frames. Raises ``OSError`` as ``next_block`` does.
+    """
+    block = next_block(path, position)
+    marks, last_step = [tag.encode() for tag in wanted], None
+    scalars: list[wire.Scalar] = []
+    for at, length in zip(reversed(block.starts), reversed(block.lengths), strict=True):
+        if last_step is not None and len(scalars) >= most:
+            break
+        has_mark = any(block.data.find(mark, at, at + length) >= 0 for mark in marks)
+        if last_step is not None and not has_mark:
+            continue
+        try:
+            payload = tfrecord.verified(block.data, at, length)
+            layout = wire.locate(payload)
+            scalars += (one for one in reversed(wire.scalars(payload, layout)) if one.tag in wanted)
+        except (tfrecord.Corrupt, wire.Malformed):
+            continue
+        if last_step is None and (layout.spots or layout.step[1]):
+            last_step = wire.step_of(payload, layout)
+    return News(block.position, last_step, tuple(reversed(scalars[:most])), block.more)
 
 
 def next_block(path: Path, position: Position, split: Callable[[bytes], Frames] | None = None) -> Block:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from ade_hpc.model import Domain, ExitRecord, Health, Heartbeat, Witness
 from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.store.records import ended_itself
 
 # An event writer may hold back up to flush_secs (120 s by default), so silence in the event files shorter than twice
 # that says nothing. The sidecar may know better what is normal for this run.
@@ -80,6 +81,9 @@ def _judge(snapshot: Snapshot) -> Health:
         return Health("pending", truth.reason, truth.said_by)
     if truth.phase == "ended":
         return _ended(snapshot)
+    over = ended_itself(snapshot.beats, snapshot.exits) if truth.phase == "running" else None
+    if over is not None and over.restart >= truth.restarts:
+        return Health("ended", over.cause, f"exit record: exit code {over.returncode}; its job is ending")
     if truth.phase == "unknown":
         record = _final_record(snapshot)
         if truth.purged and record is not None:

@@ -117,6 +117,12 @@ def _delay(seconds: float) -> float:
     return seconds
 
 
+def _floor(seconds: float) -> float:
+    if not 1 <= seconds <= 86_400:
+        raise ValueError("must be between 1s and 24h")
+    return seconds
+
+
 def _push(value: str) -> str:
     if not _REMOTE.fullmatch(value):
         raise ValueError("must be `never` or the name of a git remote, such as origin")
@@ -129,7 +135,8 @@ class ExperimentFile(Resources):
     skip: directives never to emit; setup: lines of shell before the trainer; pass_env: names whose values are read on
     the node; config: the YAML of hyper-parameters, relative to this file; tensorboard: where the trainer itself writes
     its events, as the container sees it (None: it uses ``{tensorboard}``); code: what to freeze (empty: all that git
-    tracks); signal_delay_s: how long before the time limit the job is told; push: a git remote, or ``never``.
+    tracks); signal_delay_s: how long before the time limit the job is told; push: a git remote, or ``never``;
+    stall_floor_s: no shorter silence is a stall, whatever the run's history says (event writers hold back up to 120 s).
     """
 
     HINTS: ClassVar[Mapping[str, str]] = {
@@ -164,3 +171,4 @@ class ExperimentFile(Resources):
     runs_dir: Annotated[Resolved, Field(validate_default=True)] = Path(".ade")
     push: Annotated[str, AfterValidator(_push)] = "never"
     signal_delay_s: Annotated[Duration, AfterValidator(_delay)] = Field(default=90.0, alias="signal_delay")
+    stall_floor_s: Annotated[Duration, AfterValidator(_floor)] = Field(default=240.0, alias="stall_floor")

@@ -51,6 +51,7 @@ checkpoint:
   # complete: metadata.json    # if a checkpoint is a folder: the file that is written last
 
 # signal_delay: 90s            # how long before the time limit the job is told
+# stall_floor: 4m              # no shorter silence counts as a stall; what is normal beyond that is learnt
 # code: [train.py, src]        # what to freeze for the job; all that git tracks, unless you say so
 # runs_dir: /scratch/me/ade    # where run folders go; .ade beside this file, unless the site file says otherwise
 # push: never                  # or a git remote that gets the commits on ade/my-experiment

@@ -83,6 +83,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def read_tail(path: Path, limit: int, *, since: int = 0) -> str:
+    """The last ``limit`` bytes of a regular file, none of them before ``since``; empty where it can't be read.
+
+    For what a trainer wrote: never follows a symlink, never waits for a FIFO, never raises.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            info = os.fstat(handle)
+            if not stat.S_ISREG(info.st_mode):
+                return ""
+            file.seek(max(0, since, info.st_size - limit))
+            return file.read(limit).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def read_secret(path: Path) -> str:
     """The first line of the user's own file of mode 0600: a key, or an address that holds one.
 

@@ -7,7 +7,7 @@
   attempts/0003/
     attempt.json  owner  [superseded]  trainer.json  code -> ../../trees/<tree id>
     start/  checkpoints/  scratch/  logs/
-    heartbeat/<node>.json  exit/<restart>.<node>.json  tensorboard/<restart>/
+    heartbeat/<node>.json  exit/<restart>.<node>.json  exit/<restart>.<node>.txt  tensorboard/<restart>/
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ that does not have the right shape counts as not there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,12 +48,31 @@ class ParentRecord:
 
 
 @dataclass(frozen=True)
+class FastPath:
+    """What the node answers by itself, as preferences.md said when the attempt was made (``limits.fast_path``).
+
+    registry, site: absolute paths for the tick that it asks for; site is empty where there was no site file.
+    ends: may it end a trainer that lives (mode auto), or only ask for a tick once one has died?
+    objective, goal: what the run is judged by, empty where nobody said. by_return: it is a return, which may be
+    no number for a while (no episode has ended) and says little of a loss.
+    """
+
+    registry: str
+    site: str
+    ends: bool
+    objective: str = ""
+    goal: str = ""
+    by_return: bool = False
+
+
+@dataclass(frozen=True)
 class AttemptRecord:
     """All that the payload needs, and all that explains the attempt later. Written once, before ``sbatch``.
 
     spec: the experiment as validated at submit (``Experiment.to_json()``).
     prefix: the experiment's folder inside the committed tree, the trainer's working directory.
     container: path of apptainer or singularity, empty for the host's own environment.
+    fast_path: None where the node answers nothing by itself.
     """
 
     schema: int
@@ -74,6 +93,7 @@ class AttemptRecord:
     image: ImageRecord | None = None
     parent: ParentRecord | None = None
     changes: tuple[Change, ...] = field(default_factory=tuple)
+    fast_path: FastPath | None = None
 
 
 def save_attempt(attempt: AttemptDir, record: AttemptRecord) -> None:
@@ -131,6 +151,11 @@ def save_exit(attempt: AttemptDir, record: ExitRecord) -> None:
     write_json(attempt.exits / f"{record.restart}.{record.node}.json", asdict(record))
 
 
+def evidence_path(attempt: AttemptDir, restart: int, node: str) -> Path:
+    """Where the last words of a start lie: beside its exit record."""
+    return attempt.exits / f"{restart}.{node}.txt"
+
+
 def save_fenced_exit(attempt: AttemptDir, record: ExitRecord) -> None:
     """A job that is not the owner must not overwrite the owner's record of the same restart and node."""
     write_json(attempt.exits / f"fenced-{record.job_id}.{record.restart}.{record.node}.json", asdict(record))
@@ -140,6 +165,24 @@ def load_exits(attempt: AttemptDir) -> list[ExitRecord]:
     """The exit records of all starts that passed the fence, oldest start first; fenced ones are left out."""
     records = (_load(ExitRecord, path) for path in attempt.exits.glob("[0-9]*.json"))
     return sorted((record for record in records if record is not None), key=lambda record: record.restart)
+
+
+# The trainer came to its end before its job did: no Slurm, no person and no other attempt had ended it
+ENDED_ITSELF = frozenset(
+    "failed signal stalled non-finite out-of-memory cuda-out-of-memory disk-full image-changed command-missing".split()
+)
+
+
+def ended_itself(beats: Sequence[Heartbeat], exits: Sequence[ExitRecord]) -> ExitRecord | None:
+    """The last record of an attempt that is over although its job may still be listed; None while it may go on.
+
+    Every start that showed itself since the last requeue must have left its record: a job has several nodes.
+    """
+    last = max([beat.restart for beat in beats] + [record.restart for record in exits], default=0)
+    over = {record.node: record for record in exits if record.restart == last and record.final and not record.requeued}
+    if {beat.node for beat in beats if beat.restart == last} - over.keys():
+        return None
+    return next((record for record in over.values() if record.cause in ENDED_ITSELF), None)
 
 
 def _load(kind: type[T], path: Path) -> T | None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ade_hpc.metrics.text import printable
 from ade_hpc.policy.health import last_exit
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.spec.secrets import masked
+from ade_hpc.store.files import read_tail
 from ade_hpc.store.layout import AttemptDir
 
 LINES = 50
@@ -22,7 +22,8 @@ TAIL_BYTES = 64 * 1024
 def last_words(attempt: AttemptDir, snapshot: Snapshot) -> tuple[str, ...]:
     """At most 50 lines: of what the node kept beside the exit record, else of the newest output. Never raises."""
     for path in _sources(attempt, snapshot):
-        lines = [masked(printable(line, LINE_CHARS)) for line in _tail(path).splitlines() if line.strip()]
+        text = read_tail(path, TAIL_BYTES)
+        lines = [masked(printable(line, LINE_CHARS)) for line in text.splitlines() if line.strip()]
         if lines:
             return tuple(lines[-LINES:])
     return ()
@@ -39,17 +40,3 @@ def _sources(attempt: AttemptDir, snapshot: Snapshot) -> Iterator[Path]:
     except OSError:
         return
     yield from (Path(path) for _, path in sorted(files, reverse=True))
-
-
-def _tail(path: Path) -> str:
-    """The last TAIL_BYTES of a regular file; empty where it can't be read, or is a link or a device."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            info = os.fstat(descriptor)
-            if not stat.S_ISREG(info.st_mode):
-                return ""
-            file.seek(max(0, info.st_size - TAIL_BYTES))
-            return file.read(TAIL_BYTES).decode(errors="replace")
-    except OSError:
-        return ""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from ade_hpc.launch.lineage import job_of, submitted_experiment
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import JobRef
 from ade_hpc.spec.experiment import Experiment
-from ade_hpc.store.inbox import messages
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import Ledger, read_ledger
+from ade_hpc.store.pause import paused_by
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,7 @@ class Supervised:
 
         A HOLD file counts by its existence alone, and a `pause` in the inbox before a tick has recorded it.
         """
-        for path in (self.folder.hold, *self.holds):
-            if os.path.lexists(path):
-                return f"the file {path}"
-        said = [(entry.kind, entry.data) for entry in self.ledger.of_kind("pause", "resume")]
-        said += [(one.kind, one.data) for one in messages(self.folder) if one.kind in ("pause", "resume")]
-        return printable(str(said[-1][1].get("by") or "somebody"), 60) if said and said[-1][0] == "pause" else ""
+        return printable(paused_by(self.folder, self.holds, self.ledger), 300)
 
     @property
     def name(self) -> str:

@@ -49,6 +49,7 @@ FULL = """
     runs_dir: ~/runs
     push: origin
     signal_delay: 2m
+    stall_floor: 10m
 """
 
 
@@ -80,6 +81,7 @@ def test_every_field_is_understood(full: Experiment, tmp_path: Path) -> None:
     assert full.checkpoint.resume == ("--resume", "{path}", "-n", "2")
     assert full.checkpoint.signal == "SIGUSR1"
     assert full.signal_delay_s == 120
+    assert full.stall_floor_s == 600
     assert full.setup == ("module load cuda", "source venv/bin/activate")
     assert full.skip == ("mem", "ntasks-per-node")
 
@@ -227,6 +229,7 @@ WRONG = [
     ("push: true", 3, "must be text"),
     ("signal_delay: 90", 3, "with its unit"),
     ("signal_delay: 0s", 3, "between 1s and 18h"),
+    ("stall_floor: 0s", 3, "between 1s and 24h"),
     ("signal_delay: 20h", 3, "between 1s and 18h"),
     ("signal_delay: 0:01:30", 3, "must be a duration"),
     ("signal_delay_s: 90s", 3, "did you mean `signal_delay`?"),

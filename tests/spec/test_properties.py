@@ -40,6 +40,7 @@ pass_env: [B]
 tensorboard: runs
 checkpoint: {pattern: "{step}.pt", resume: "{path}", signal: USR1, complete: x}
 signal_delay: 90s
+stall_floor: 4m
 push: origin
 """
 RULES = """

@@ -165,8 +165,12 @@ def make_project(
     experiment: Mapping[str, Any] | None = None,
     kind: str = "local",
     site: Mapping[str, Any] | None = None,
+    fast_path: bool = False,
 ) -> Project:
-    """A committed project in ``root``. ``config`` and ``experiment`` change single keys of the two files."""
+    """A committed project in ``root``. ``config`` and ``experiment`` change single keys of the two files.
+
+    fast_path: its jobs ask for ticks by themselves; point ADE_SITE at ``root/site.yaml`` before `submit`.
+    """
     path = root / "project"
     path.mkdir(parents=True)
     shutil.copy(TRAINER, path / "train.py")
@@ -181,7 +185,8 @@ def make_project(
         **(experiment or {}),
     }
     (path / "experiment.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
-    (path / "preferences.md").write_text(PREFERENCES.replace("MODE", mode))
+    limits = f"{mode}, fast_path: true" if fast_path else mode
+    (path / "preferences.md").write_text(PREFERENCES.replace("MODE", limits))
     (path / "preferences.md").chmod(0o600)
     (path / ".gitignore").write_text(".ade/\n")
     project = reopen(root, kind, site)
@@ -193,6 +198,7 @@ def make_project(
 def reopen(root: Path, kind: str, site: Mapping[str, Any] | None = None) -> Project:
     """The project in ``root`` as another process sees it."""
     settings = {"scheduler": kind, "heartbeat_interval": "1s", "max_submissions_per_hour": 100, **(site or {})}
+    (root / "site.yaml").write_text(yaml.safe_dump(settings))
     return Project(root / "project", root / "registry", Site.model_validate(settings), kind)
 
 

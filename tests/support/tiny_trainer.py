@@ -10,6 +10,7 @@ Its checkpoints are zip archives, as torch writes them.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import math
 import os
@@ -176,6 +177,18 @@ def obey() -> str:
     return order
 
 
+def break_down(config: dict[str, Any], step: int) -> None:
+    """What a test has planned for this very step."""
+    if config.get("raise_at") == step:
+        raise ValueError(f"bad batch at step {step}")
+    if config.get("hang_at") == step:
+        wait_for_ever()
+
+
+def wait_for_ever() -> None:
+    time.sleep(3600)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     for name in ("config", "tensorboard", "checkpoints"):
@@ -184,6 +197,8 @@ def main() -> int:
     parser.add_argument("--weights")
     args = parser.parse_args()
     config = read_config(args.config)
+    if "ADE_STACKS" in os.environ and not config.get("mute"):
+        faulthandler.register(signal.SIGUSR2, file=open(os.environ["ADE_STACKS"], "w"))  # noqa: SIM115 - for life
     asked: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
     state = {"step": 0, "loss": 2.0, "lr": config["optimizer"]["lr"]}
@@ -217,6 +232,7 @@ def main() -> int:
             return INTERRUPTED
         if config.get("exit_at") == step:
             return int(config["exit_with"])
+        break_down(config, step)
         time.sleep(config["step_s"])
     print(f"finished at step {step}", flush=True)
     return 0

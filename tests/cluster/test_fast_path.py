@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast path on a real Slurm: from the fault to the next job RUNNING, with no tick from outside."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ade_hpc.launch.lineage import job_of
+from ade_hpc.store.records import load_exits
+from tests.cluster.conftest import Lab
+from tests.support.project import assert_no_overlap, make_project, wait_for
+
+SLURM = {"partition": "main", "time": "10", "mem": "500M", "cpus_per_task": 1, "stall_floor": "2s"}
+COOL = {"optimizer": {"lr": 0.05}, "steps": 4000, "step_s": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause", "state"),
+    [
+        ({"raise_at": 150}, "failed", "FAILED"),
+        ({"hang_at": 150}, "stalled", "FAILED"),
+        ({"optimizer": {"lr": 0.5}, "hot_from": 60}, "non-finite", "FAILED"),
+    ],
+    ids=["crash", "stall", "nan"],
+)
+def test_the_next_job_runs_soon(
+    in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], cause: str, state: str
+) -> None:
+    """The old job is not cancelled by its own tick: accounting has it as it ended."""
+    monkeypatch.setenv("ADE_SITE", str(tmp_path / "site.yaml"))
+    project = make_project(tmp_path, kind="slurm", experiment=SLURM, config={**COOL, **fault}, fast_path=True)
+    _, first = project.submit()
+    assert project.wait_for_exit(1, 60) == cause
+    ended_at = load_exits(project.folder.attempt(1))[-1].ended_at
+
+    def successor() -> str:
+        job = job_of(project.folder, project.ledger, 2)
+        queue = in_lab.run(["squeue", "-h", "-j", job.job_id, "-o", "%T"], check=False).stdout if job else ""
+        return job.job_id if job and queue.strip() == "RUNNING" else ""
+
+    second = wait_for(successor, 30, "no successor")
+
+    assert ended_at is not None
+    assert time.time() - ended_at < 20
+    assert in_lab.wait_state(first, [state]) == state
+    assert_no_overlap(project)
+    in_lab.run(["scancel", second])
+    in_lab.wait_state(second, ["CANCELLED"])
