@@ -47,7 +47,9 @@ def _read(logdir: Path) -> Curves:
     curves = collect([logdir], None)
     if not curves.series:
         why = f" ({curves.notes[0]})" if curves.notes else ""
-        raise AdeError(f"{logdir}: holds no scalars in TensorBoard event files{why}")
+        raise AdeError(
+            f"{logdir}: holds no scalars in TensorBoard event files{why}; give the one that TensorBoard is pointed at"
+        )
     return curves
 
 

@@ -13,9 +13,12 @@ import typer
 def init(folder: Path) -> None:
     from ade_hpc.spec.templates import init as write
 
-    for path in write(folder):
+    written = write(folder)
+    for path in written:
         print(f"wrote {path}")
-    print("next: edit them, commit them, then run: ade-hpc check")
+    if not written:
+        print("all files are there already; nothing was written")
+    print("next: edit them, run `ade-hpc check`, commit them, and run `ade-hpc submit experiment.yaml`")
 
 
 def check(paths: Sequence[Path], *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ def report(names: tuple[str, ...], output: Path) -> None:
     try:
         write_atomic(output, render(nights, now=now).encode())
     except OSError as error:
-        raise AdeError(f"{output}: can't be written: {error.strerror}") from error
+        raise AdeError(f"{output}: can't be written: {error.strerror}; give another file with -o") from error
     needy = [night.name for night in nights if night.needs]
     print(f"{output}: {', '.join(night.name for night in nights) or 'no experiments'}")
     if needy:
