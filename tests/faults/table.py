@@ -61,6 +61,11 @@ class Fault:
     lost: int = 12
     prepare: Injector = do.nothing
 
+    @property
+    def lives_on(self) -> bool:
+        """Does the job hold its GPUs until somebody looks?"""
+        return bool(self.finding) or self.cause in ("stalled", "lost")
+
 
 def _setup(**experiment: object) -> Setup:
     return Setup(experiment=experiment)
