@@ -19,6 +19,7 @@ from typing import Any
 
 from ade_hpc.errors import AdeError
 from ade_hpc.launch.lineage import job_of
+from ade_hpc.launch.plan import open_plans
 from ade_hpc.model import Health
 from ade_hpc.policy.health import trouble
 from ade_hpc.store.ledger import Entry
@@ -100,6 +101,7 @@ def _goes_on_as_new_attempt(fault: Fault, run: Run, tick: Tick) -> Outcome:
     author = _author_of(run, 2).partition(":")[0]
     expected = {"restart": "answer", "change": "rule"}[fault.does]
     assert author == expected, f"attempt 2 was made by {author}, not by {expected}"
+    _until(lambda: not open_plans(run.project.ledger), tick, "the submission was not finished")
     assert len(run.project.folder.attempts()) == 2, "more than one attempt was made"
     outcome = Outcome(
         fault.name, True, said=_said(entry), did=f"{fault.does}: {_author_of(run, 2)}",

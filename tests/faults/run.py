@@ -24,7 +24,7 @@ from ade_hpc.supervisor.tick import Report
 from tests.support.lab import Lab
 from tests.support.project import Project, make_project, wait_for
 
-RESOURCES = {"partition": "main", "time": "10", "mem": "300M"}
+RESOURCES = {"partition": "main", "time": "10", "mem": "300M", "stall_floor": "5s"}
 SITE = {"slurm_timeout": "5s"}
 CONFIG = {"optimizer": {"lr": 0.05}, "steps": 100_000, "hot_from": 10**9, "checkpoint_every": 10, "step_s": 0.05}
 IN_IMAGE = "python3 train.py --config {config} --tensorboard {tensorboard} --checkpoints {checkpoints} {resume}"

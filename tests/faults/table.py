@@ -95,7 +95,7 @@ SLOW_IMPORT = Twin(
 )  # fmt: skip
 SLOW_SIDECAR = Twin("sidecar stands still for 6 s", do.pause_sidecar)
 SUSPENDED = Twin("suspended by Slurm, resumed", do.suspend_and_resume)
-PAUSES = Twin("evaluates for 4 s", do.order("pause"))
+PAUSES = Twin("evaluates for 3 s", do.order("pause"))
 OTHER_NAN = Twin("NaN in another tag", do.order("nan in another tag"))
 HUNGRY = Twin("uses most of its memory", do.order("eat much"), setup=CONTAINED, ward="cgroups")
 SLURMD_RESTARTED = Twin("slurmd restarted", do.restart_slurmd, ward="alone")

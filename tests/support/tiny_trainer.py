@@ -156,7 +156,7 @@ ORDERS: dict[str, Callable[[], object]] = {
     "deadlock": deadlock,
     "eat too much": lambda: eat(700),
     "eat much": lambda: eat(150),
-    "pause": lambda: time.sleep(4),
+    "pause": lambda: time.sleep(3),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exit in a child": lambda: in_a_child("exit"),
     "crash in a child": lambda: in_a_child("crash"),
