@@ -22,7 +22,7 @@ from tests.support.lab import Lab, lab_up
 from tests.support.project import REPOSITORY
 
 GIT_CONFIG = "[user]\n\tname = A Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n"
-SIDE_BY_SIDE = 6
+SIDE_BY_SIDE = 4
 ROW_TIMEOUT_S = 280
 
 
