@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from curves_lab import data, log, nets, policy, supervised, tuning, validation
+from curves_lab import data, log, nets, policy, second, supervised, tuning, validation
 from curves_lab.recipe import Recipe
 
 
@@ -29,7 +29,7 @@ def build(folder: Path, quick: bool = False, only: str = "") -> list[dict[str, o
     """Train every recipe (one seed of each where ``quick``) that ``folder`` does not hold; the manifest's rows."""
     torch.set_num_threads(1)
     rows = []
-    for recipe in (*tuning.BOOK.recipes.values(), *validation.BOOK.recipes.values()):
+    for recipe in (*tuning.BOOK.recipes.values(), *validation.BOOK.recipes.values(), *second.BOOK.recipes.values()):
         for seed in range(1 if quick else recipe.seeds) if only in recipe.name else ():
             where = folder / recipe.split / f"{recipe.name}-{seed}-{_version(recipe)}"
             if not where.exists():
@@ -42,7 +42,9 @@ def build(folder: Path, quick: bool = False, only: str = "") -> list[dict[str, o
 
 def _version(recipe: Recipe) -> str:
     """A digest of what a run is made of: a changed recipe, net or loop is trained anew."""
-    shared = [Path(module.__file__ or "").read_text() for module in (data, log, nets, policy, supervised)]
+    shared = [
+        Path(module.__file__ or "").read_text() for module in (data, log, nets, policy, supervised, *recipe.parts)
+    ]
     text = "".join([inspect.getsource(recipe.train), *shared])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ class Recipe:
     good: the objective's value that a healthy run reaches at its end (median of the last five values).
     since: the step at which the trouble is put in.
     allowed: further kinds that are true of the run too, so that naming them is no error.
+    parts: modules of nets and data that the split has for itself.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Recipe:
     since: int = 0
     allowed: frozenset[str] = frozenset()
     seeds: int = 2
+    parts: tuple[ModuleType, ...] = ()
 
     def as_labelled(self, values: Sequence[float]) -> bool:
         """Does the objective's curve end where the label says?"""
@@ -58,8 +61,8 @@ def reaches(values: Sequence[float], goal: str, good: float) -> bool:
 class Book:
     """The recipes of one split, by name."""
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
+    def __init__(self, split: Split, *parts: ModuleType) -> None:
+        self.split, self.parts = split, parts
         self.recipes: dict[str, Recipe] = {}
 
     def add(
@@ -79,7 +82,8 @@ class Book:
 
         def enter(train: Train) -> Train:
             name, kinds = train.__name__, frozenset(allowed.split())
-            self.recipes[name] = Recipe(name, self.split, label, train, tag, goal, good, target, since, kinds, seeds)
+            about = (tag, goal, good, target, since, kinds, seeds, self.parts)
+            self.recipes[name] = Recipe(name, self.split, label, train, *about)
             return train
 
         return enter

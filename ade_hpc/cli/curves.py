@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from ade_hpc.metrics.detect import find
 from ade_hpc.metrics.objective import guess
 from ade_hpc.metrics.panels import Run
 from ade_hpc.metrics.plot import draw
+from ade_hpc.metrics.reader import why
 from ade_hpc.metrics.series import Curves
 from ade_hpc.metrics.text import printable
 from ade_hpc.spec.preference_fields import Objective
@@ -26,23 +29,38 @@ def diagnose(logdir: Path, objective: str | None, until_step: int | None, *, as_
 
 
 def plot(logdir: Path, output: Path, objective: str | None) -> None:
+    _check_output(output)
     curves = _read(logdir)
     wanted = parse_objective(objective) or guess(curves)
-    target = wanted.target if wanted else None
-    tags = draw(
-        [Run(logdir.resolve().name, curves)],
-        output,
-        objective=wanted.tag if wanted else None,
-        findings=find(curves, wanted),
-        thresholds={wanted.tag: target} if wanted and target is not None else {},
-        title=logdir.resolve().name,
-    )
+    name = logdir.resolve().name
+    try:
+        tags = draw(
+            [Run(name, curves)],
+            output,
+            objective=wanted.tag if wanted else None,
+            findings=find(curves, wanted),
+            title=name,
+        )
+    except OSError as error:
+        raise AdeError(f"{output}: can't be written ({why(error)}); give -o a file in a folder of yours") from None
     print(f"{output}: {', '.join(printable(tag) for tag in tags)}")
+
+
+def _check_output(output: Path) -> None:
+    """A plot replaces its file, which must not be a device, say /dev/null, or a folder. Raises UsageError."""
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"{output}: a plot is a PNG; give -o a name that ends in .png")
+    try:
+        regular = stat.S_ISREG(os.stat(output).st_mode)
+    except OSError:
+        return  # not there yet, or not writable either: then writing says so
+    if not regular:
+        raise UsageError(f"{output}: is there already and no regular file; give -o another name")
 
 
 def _read(logdir: Path) -> Curves:
     """Raises AdeError where there is nothing to read."""
-    if not logdir.is_dir():
+    if not os.path.isdir(logdir) and not os.path.isfile(logdir):
         raise UsageError(f"{logdir}: is no folder; give the folder that TensorBoard would be pointed at")
     curves = collect([logdir], None)
     if not curves.series:
@@ -66,12 +84,20 @@ def parse_objective(objective: str | None) -> Objective | None:
 
 
 def _until(curves: Curves, step: int | None) -> Curves:
-    """The curves as they were when ``step`` was the last that had been logged."""
+    """The curves as they were when ``step`` was the last that had been logged.
+
+    A tag that counts epochs beside others that count steps is cut by the clock: its twentieth value is no prefix.
+    """
     if step is None:
         return curves
+    last = {tag: int(series.steps[-1]) for tag, series in curves.series.items()}
+    finest = curves.series[max(last, key=lambda tag: last[tag])]
+    later = finest.wall_times[finest.steps > step]
     cut = {}
     for tag, series in curves.series.items():
         keep = series.steps <= step
+        if len(later) and 2 * last[tag] < last[finest.tag]:
+            keep &= series.wall_times < later[0]
         cut[tag] = replace(
             series, steps=series.steps[keep], wall_times=series.wall_times[keep], values=series.values[keep]
         )
@@ -84,8 +110,19 @@ def _words(answer: dict[str, Any]) -> str:
     if wanted:
         guessed = " (guessed; say --objective TAG:max or TAG:min)" if wanted.get("guessed") else ""
         lines.append(f"objective: {printable(wanted['tag'])}, {wanted['goal']}{guessed}")
+    if answer["verdict"] == "insufficient":
+        lines.append(_too_little(wanted))
     for one in answer["findings"]:
         evidence = ", ".join(f"{key} {value}" for key, value in one["evidence"].items())
         where = f"{printable(one['tag'])}, steps {one['first_step']} to {one['last_step']}"
         lines.append(f"{one['severity']}: {one['kind']} in {where}{f' ({evidence})' if evidence else ''}")
     return "\n".join([*lines, *(f"note: {printable(note, 300)}" for note in answer["notes"])])
+
+
+def _too_little(wanted: dict[str, Any] | None) -> str:
+    """Why there is no verdict, and what to do."""
+    if wanted is None:
+        return "too little to judge: no tag name tells what counts; say --objective TAG:max or TAG:min"
+    if not wanted["points"]:
+        return "too little to judge: the objective is not in this log; see its tags with ade-hpc plot"
+    return f"too little to judge: the objective has {wanted['points']} values so far"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ade_hpc.metrics import detect_blowup, detect_clock, detect_decline, detect_progress, detect_witness
+from ade_hpc.metrics.clock import ordered
 from ade_hpc.metrics.detect_case import Case, Detector, json_safe
 from ade_hpc.metrics.detect_thresholds import Thresholds
 from ade_hpc.metrics.objective import Objective, guess
@@ -52,7 +53,7 @@ def find(
     One trouble is one intervention, and what it brought about is left out. objective: None guesses it from the tag
     names (see ``guess``).
     """
-    case = Case(curves, objective or guess(curves), thresholds or Thresholds())
+    case = Case(ordered(curves), objective or guess(curves), thresholds or Thresholds())
     with np.errstate(all="ignore"):  # a loss of 1e300 may overflow on the way: then it is not judged
         found = [finding for detector in DETECTORS for finding in detector.judge(case)]
     notes = tuple(f for f in found if f.severity == "note")
