@@ -24,8 +24,9 @@ from ade_hpc.spec.preference_fields import Objective
 
 
 def diagnose(logdir: Path, objective: str | None, until_step: int | None, *, as_json: bool) -> None:
-    answer = judge(_until(_read(logdir), until_step), parse_objective(objective))
-    print(json.dumps(answer) if as_json else _words(answer))
+    curves = _until(_read(logdir), until_step)
+    answer = judge(curves, parse_objective(objective))
+    print(json.dumps(answer) if as_json else _words(answer, _logged(curves, until_step)))
 
 
 def plot(logdir: Path, output: Path, objective: str | None) -> None:
@@ -104,14 +105,14 @@ def _until(curves: Curves, step: int | None) -> Curves:
     return replace(curves, series=cut)
 
 
-def _words(answer: dict[str, Any]) -> str:
+def _words(answer: dict[str, Any], logged: str) -> str:
     wanted = answer["objective"]
     lines = [f"verdict: {answer['verdict']}"]
     if wanted:
         guessed = " (guessed; say --objective TAG:max or TAG:min)" if wanted.get("guessed") else ""
         lines.append(f"objective: {printable(wanted['tag'])}, {wanted['goal']}{guessed}")
     if answer["verdict"] == "insufficient":
-        lines.append(_too_little(wanted))
+        lines.append(f"too little to judge: {_too_little(wanted, logged)}")
     for one in answer["findings"]:
         evidence = ", ".join(f"{key} {value}" for key, value in one["evidence"].items())
         where = f"{printable(one['tag'])}, steps {one['first_step']} to {one['last_step']}"
@@ -119,10 +120,17 @@ def _words(answer: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"note: {printable(note, 300)}" for note in answer["notes"])])
 
 
-def _too_little(wanted: dict[str, Any] | None) -> str:
-    """Why there is no verdict, and what to do."""
+def _logged(curves: Curves, until_step: int | None) -> str:
+    """What there is, in words: a few tags, or that there is no step so early."""
+    tags = [printable(tag) for tag, series in curves.series.items() if len(series)]
+    more = f" and {len(tags) - 8} more" if len(tags) > 8 else ""
+    return f"which holds {', '.join(tags[:8])}{more}" if tags else f"which has no step up to {until_step}"
+
+
+def _too_little(wanted: dict[str, Any] | None, logged: str) -> str:
+    """Why there is no verdict, and what would help."""
     if wanted is None:
-        return "too little to judge: no tag name tells what counts; say --objective TAG:max or TAG:min"
+        return f"no tag tells what counts in this log, {logged}; say --objective TAG:max or TAG:min"
     if not wanted["points"]:
-        return "too little to judge: the objective is not in this log; see its tags with ade-hpc plot"
-    return f"too little to judge: the objective has {wanted['points']} values so far"
+        return f"{printable(wanted['tag'])} is not in this log, {logged}"
+    return f"the objective has {wanted['points']} values so far"

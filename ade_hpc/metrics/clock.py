@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ade_hpc.metrics.series import Curves, Series
 
@@ -41,8 +42,7 @@ def _stands_still(one: Series) -> bool:
 
 def _beside(one: Series, base: Series) -> Series:
     """``one`` as it is, or with the times at which ``base`` passed its steps."""
-    together = one.wall_times[-1] >= base.wall_times[0] and one.wall_times[0] <= base.wall_times[-1]
-    if len(one) < 3 or (together and not _stands_still(one)):
+    if len(one) < 3 or (_overlap(one.wall_times, base.wall_times) and not _stands_still(one)):
         return one
     steps = one.steps.astype(np.float64)
     if 2 * one.steps[-1] < base.steps[-1]:  # it counts epochs: their share of the run
@@ -50,3 +50,7 @@ def _beside(one: Series, base: Series) -> Series:
     elif one.steps[-1] <= base.steps[0] or one.steps[0] >= base.steps[-1]:
         return one
     return replace(one, wall_times=np.interp(steps, base.steps, base.wall_times))
+
+
+def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    return bool(a[-1] >= b[0] and a[0] <= b[-1])
