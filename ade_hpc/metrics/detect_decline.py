@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ade_hpc.metrics.detect_case import Case, Trace, finding, trace
-from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, coming_back, detrended, last_good, trailing
+from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, coming_back, detrended, last_good, trailing, wander
 from ade_hpc.model import Finding
 
 RETURN_BINS = 100  # returns, often logged one by one, are judged by fewer and calmer medians
@@ -104,7 +104,10 @@ def _lost_from(case: Case, course: Trace) -> int | None:
     good_before = first * course.weight >= (2 * points if returns else points)
     if gain > course.gain and first < run * limits.collapse_below_share:
         return None
-    if lasted < points or run < share * len(course) or not good_before or gain <= limits.gain_wanders * course.wander:
+    if lasted < points or run < share * len(course) or not good_before:
+        return None
+    around = min(course.wander, wander(course.cost[:first]))  # where it only wanders since, that is no excuse
+    if gain <= limits.gain_wanders * around:
         return None
     swings = float(np.ptp(np.quantile(course.cost[first:], [0.1, 0.9])))
     surely = gain > limits.collapse_spreads * swings or lasted >= limits.collapse_surely_points
@@ -127,20 +130,20 @@ def oscillating(case: Case) -> Iterator[Finding]:
     """The objective swings over a good part of all it has gained and gets nowhere.
 
     Returns swing by nature, and so does a run under a cyclic learning rate: neither is judged. Where no rate is logged,
-    the schedule may be the reason too: a note.
+    the schedule may be the reason too: a note. So are swings of a held-out objective that are not quite as wide.
     """
     course, limits = _unbatched(case), case.limits
     if course is None or case.by_return or case.resumed or len(course) < limits.swing_points or case.cyclic:
         return
     window = course.cost[-max(limits.swing_points, 2 * len(course) // 3) :]
     low, high = np.quantile(window, [0.1, 0.9])
-    width = float(high - low)
-    if width < _wide(case, course, course.gain):
+    width, first = float(high - low), len(course) - len(window)
+    share = width / max(_wide(case, course, course.gain), 1e-12)
+    if case.held_out and share >= limits.swing_note:
+        share = min(share, _others_swing(case, float(course.times[first]), len(window)))
+    if share < (limits.swing_note if case.held_out else 1.0):
         return
     progress = float(np.median(window[: len(window) // 2]) - np.median(window[len(window) // 2 :]))
-    first = len(course) - len(window)
-    if case.held_out and not _others_swing(case, float(course.times[first]), len(window)):
-        return
     turns = _turns(window)
     enough = limits.swing_turns - int(course.noise > limits.swing_noise * course.gain)
     if turns < enough or progress > limits.swing_progress * width:
@@ -150,7 +153,7 @@ def oscillating(case: Case) -> Iterator[Finding]:
         course,
         first,
         len(course) - 1,
-        "intervene" if case.held_out and case.witness("rate") is not None else "note",
+        "intervene" if share >= 1.0 and case.held_out and case.witness("rate") is not None else "note",
         float(course.times[first]),
         low=course.value(float(low)),
         high=course.value(float(high)),
@@ -173,25 +176,26 @@ def _unbatched(case: Case) -> Trace | None:
     return case.goal.condensed(len(case.goal) // case.limits.swing_batches) if case.goal.points >= 200 else None
 
 
-def _others_swing(case: Case, time: float, bins: int) -> bool:
-    """Do the training loss, without the noise of its batches, and the validation loss swing as well since ``time``?
+def _others_swing(case: Case, time: float, bins: int) -> float:
+    """How wide training loss (without the noise of its batches) and validation loss swing since ``time``.
 
-    Else the swings are those of a small validation set. Not known, so no, where too little was logged.
+    The narrower of the two, as a share of what is wide for it; where they are calm, the swings are those of a small
+    validation set. Not known, so 0, where too little was logged.
     """
     train, limits = trace(case.training_loss, "min"), case.limits
-    batches = len(train.since(time)) / bins if train is not None else 0.0
+    batches = len(train.since(time)) / (bins - 1) if train is not None else 0.0  # the first point is at ``time``
     if batches < limits.swing_batches // 2 and not case.by_epoch:
-        return False
+        return 0.0
+    shares = []
     for loss in case.losses:
         window = loss.since(time)
         if len(window) < bins // 2:
-            return False
+            return 0.0
         binned = detrended(bin_medians(window, bin_edges(len(window), bins)))
         low, high = np.quantile(binned, [0.1, 0.9])
         gain = loss.start - loss.condensed(2 * bins).best
-        if float(high - low) < _wide(case, loss, gain):
-            return False
-    return True
+        shares.append(float(high - low) / max(_wide(case, loss, gain), 1e-12))
+    return min(shares, default=1.0)
 
 
 def _turns(values: Array) -> int:

@@ -131,11 +131,15 @@ def _not_finite(axes: Axes, shapes: Sequence[Outline]) -> None:
 
 
 def _findings(axes: Axes, findings: Sequence[Finding]) -> None:
-    """A line where it began, a shade for as long as it lasted; the names one below the other, that none is hidden."""
+    """A line where it began, a shade for as long as it lasted; the names one below the other, that none is hidden.
+
+    What lasted one step gets a short line at the top: a long one would hide it.
+    """
     for row, finding in enumerate(sorted(findings, key=lambda finding: finding.first_step)):
         colour, weight, dash = (_ALARM, 1.3, "-") if finding.severity == "intervene" else (_NOTE, 0.9, (0, (4, 3)))
         axes.axvspan(finding.first_step, finding.last_step, color=colour, alpha=0.07, linewidth=0, zorder=0)
-        axes.axvline(finding.first_step, color=colour, linewidth=weight, linestyle=dash, zorder=5)
+        foot = 0.9 if finding.first_step == finding.last_step else 0.0
+        axes.axvline(finding.first_step, foot, color=colour, linewidth=weight, linestyle=dash, zorder=5)
         text = f"{printable(finding.kind, 20)} at {finding.first_step}"
         _label(axes, text, xy=(finding.first_step, max(0.86 - 0.14 * row, 0.1)), colour=colour)
 
@@ -165,8 +169,12 @@ def _dress(axes: Axes, heading: str, drawn: Sequence[_Drawn], *, first: bool) ->
 
 
 def _heading(tag: str, objective: str | None, columns: int) -> str:
+    """The tag, shortened in its middle: long tags differ at their ends."""
     mark = " (objective)" if tag == objective else ""
-    return (printable(tag, 60 // columns - len(mark)) or "(no name)") + mark
+    name, room = printable(tag, 300), 60 // columns - len(mark)
+    if len(name) > room:
+        name = f"{name[: room // 3]}\N{HORIZONTAL ELLIPSIS}{name[room // 3 + 1 - room :]}"
+    return (name or "(no name)") + mark
 
 
 def _resumption(axes: Axes, one: _Drawn, *, named: bool) -> None:
