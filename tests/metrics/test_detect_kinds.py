@@ -130,6 +130,12 @@ class TestCollapse:
         assert kinds(found) == ["collapse"]
         assert 180 <= found[0].first_step <= 200
 
+    def test_of_a_policy_that_wanders_ever_since(self) -> None:
+        """It was steady and good; that it is never the same for long since then is no excuse."""
+        lost = 25 + 50 * np.sin(np.arange(400) / 5) + 10 * RNG.standard_normal(400)
+        reward = np.r_[200 - 80 * decay(200, noise=0.1), lost]
+        assert kinds(find(curves(series("reward", reward)), REWARD)) == ["collapse"]
+
     def test_a_dip_of_a_policy_is_none(self) -> None:
         """Returns dip and recover; while they dip, a supervisor must not act."""
         reward = 200 - 80 * decay(200, noise=0.1)
@@ -166,6 +172,16 @@ class TestOscillating:
         assert kinds(find(run, VAL_LOSS), "note") == ["oscillating"]
         rate = series("lr", np.full(500, 0.5))
         assert kinds(find(curves(*run.series.values(), rate), VAL_LOSS)) == ["oscillating"]
+
+    def test_of_half_that_width_it_is_a_note(self) -> None:
+        """A rate at the edge of what is stable need not lose all: worth knowing, and no reason to act."""
+        swings = 1.0 + 0.35 * (self.swings - 1.2)
+        start = np.r_[[2.3] * 3, swings]
+        batches = np.repeat(start, 10) + 0.05 * RNG.standard_normal(530)
+        run = curves(
+            series("loss/train", batches), series("loss/val", start, every=10), series("lr", np.full(530, 0.5))
+        )
+        assert (kinds(find(run, VAL_LOSS)), kinds(find(run, VAL_LOSS), "note")) == ([], ["oscillating"])
 
     def test_not_of_a_small_validation_set_alone(self) -> None:
         """The training loss is calm: the swings are in the measurement."""
