@@ -8,6 +8,7 @@ budget, sorts the answers, and raises where there is none.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
+from pydantic import BaseModel
 
 from ade_hpc.agent.model import Caller, NoJudgement
 from ade_hpc.agent.redact import Redactor
@@ -28,6 +30,7 @@ MAX_TOOL_CALLS = 8  # in one message; there are only seven tools
 TOOL_ANSWER_LIMIT = 8_000
 BYTES_A_TOKEN = 3  # English has about four; the estimate must not be too low
 MESSAGE_TOKENS = 8
+TOOL_FRAME = 100  # bytes of JSON around a tool's name, description and schema
 
 
 class Bounds(AgentMiddleware[AgentState[Any], None, Any]):
@@ -94,7 +97,7 @@ def estimate(request: ModelRequest[None]) -> int:
     if request.system_message is not None:
         messages.append(request.system_message)
     size = sum(len(_text(message).encode(errors="replace")) for message in messages)
-    size += sum(len(json.dumps(_schema(tool))) for tool in request.tools)
+    size += sum(_size(tool) for tool in request.tools)
     return size // BYTES_A_TOKEN + MESSAGE_TOKENS * len(messages)
 
 
@@ -103,10 +106,17 @@ def _text(message: BaseMessage) -> str:
     return f"{message.content}{calls or ''}"
 
 
-def _schema(tool: BaseTool | dict[str, Any]) -> Any:
+def _size(tool: BaseTool | dict[str, Any]) -> int:
+    """Of a tool as it is sent with every call: its name, its description, and the schema of its arguments."""
     if isinstance(tool, dict):
-        return tool
-    return {"name": tool.name, "description": tool.description, "parameters": tool.tool_call_schema.model_json_schema()}  # type: ignore[union-attr]  # ours are models
+        return len(json.dumps(tool))
+    return len(tool.name) + len(tool.description) + TOOL_FRAME + _size_of_schema(tool.args_schema)  # type: ignore[arg-type]  # ours are models
+
+
+@functools.cache
+def _size_of_schema(arguments: type[BaseModel]) -> int:
+    """The same for every call of a process, and it takes milliseconds to find out."""
+    return len(json.dumps(arguments.model_json_schema()))
 
 
 def _clean(message: AIMessage, redact: Redactor) -> AIMessage:

@@ -45,7 +45,7 @@ plausible = st.fixed_dictionaries(
         "key": st.sampled_from(["optimizer.lr", "optimizer.lr", "optimizer.clip"]),
         "value": st.one_of(st.floats(0.005, 1.2), st.sampled_from([0.5, 5.0, 1, 0.01, 1.0, 0.05])),
         "reason": texts.filter(lambda text: len(text) < 2_000),
-        "resume": st.sampled_from(["last-healthy", "best", "none"]),
+        "resume": st.sampled_from(["last-healthy", "best", "weights", "none"]),
     }
 )
 keys = st.one_of(st.sampled_from(["optimizer.lr", "optimizer.clip", "seed"]), texts)

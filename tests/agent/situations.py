@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ CONFIG: dict[str, Scalar] = {"optimizer.lr": 0.1, "optimizer.clip": 1.0, "seed":
 PLATEAU = Finding("plateau", "accuracy/val", 40, 99, "intervene", onset=1040.0, evidence={"gain": 0.001})
 
 
+@functools.cache
 def preferences(text: str = TEXT) -> Preferences:
     return parse_preferences(text, "preferences.md")
 

@@ -24,6 +24,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 
 from ade_hpc.scheduler.environment import ALLOWED
 from ade_hpc.scheduler.parse import SEPARATOR
+from ade_hpc.store.layout import ExperimentDir
+from ade_hpc.store.ledger import read_ledger
 from ade_hpc.supervisor.tick import Report, Ticker
 from tests.agent.hostile import ATTACKS, LOOP_EXAMPLES, check_config, sequences, written
 from tests.agent.test_story import PREFERENCES
@@ -47,6 +49,7 @@ class Night:
     """A run that exploded and ended, with no rule for it; and a copy of everything, to begin anew from."""
 
     project: Project
+    folder: ExperimentDir
     slurm: StandIns
     script: str
 
@@ -58,7 +61,7 @@ class Night:
 
     def tick(self) -> Report:
         project = self.project
-        return Ticker(project.site, lambda kind: project.scheduler, lambda step: None).tick([project.folder])[0]
+        return Ticker(project.site, lambda kind: project.scheduler, lambda step: None).tick([self.folder])[0]
 
     def refs(self) -> list[str]:
         return self.project.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
@@ -75,8 +78,13 @@ def night(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -
     slurm.program("sacct", f"printf '%s\\n' '{ended}'")
     monkeypatch.setenv("PATH", f"{slurm.folder}:{os.environ['PATH']}")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    checkpoint = {"pattern": "step-{step}.pt", "resume": "--resume {path}", "weights": "--weights {path}"}
     project = make_project(
-        tmp_path / "live", kind="slurm", site={"llm": {"base_url": server.url}}, config={"step_s": 0.0, "steps": 300}
+        tmp_path / "live",
+        kind="slurm",
+        site={"llm": {"base_url": server.url}},
+        config={"step_s": 0.0, "steps": 120, "hot_from": 60},  # what is short is judged fast
+        experiment={"checkpoint": checkpoint},
     )
     wanted = PREFERENCES.replace("MODE", "auto").replace("ASK", "on-finding").replace("WHERE", "tick")
     (project.path / "preferences.md").write_text(wanted.replace(", vision_model: scripted-vision", ""))
@@ -85,7 +93,7 @@ def night(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -
     _run(project)
     _plant(project)
     shutil.copytree(tmp_path / "live", tmp_path / "copy", symlinks=True)
-    return Night(project, slurm, _script(project, 1))
+    return Night(project, project.folder, slurm, _script(project.folder, 1))
 
 
 def _run(project: Project) -> None:
@@ -102,13 +110,13 @@ def _plant(project: Project) -> None:
     (attempt.logs / "41.out").write_text("\n".join(ATTACKS))
     (attempt.checkpoints / "step-000120.pt; scancel 1").write_bytes(b"")
     project.folder.memory.write_text(f"# What happened\n\n## 2026-01-01 00:00:00 UTC · model:x\n\n{PLANTED}\n")
-    tagged = [frame(version()), *(frame(scalar(f"loss/{PLANTED}", step, 1.0, time.time())) for step in range(300))]
+    tagged = [frame(version()), *(frame(scalar(f"loss/{PLANTED}", step, 1.0, time.time())) for step in range(120))]
     (attempt.tensorboard / "0" / "events.out.tfevents.1.evil").write_bytes(b"".join(tagged))
 
 
-def _script(project: Project, number: int) -> str:
+def _script(folder: ExperimentDir, number: int) -> str:
     """What sbatch was given for this attempt, less what must differ."""
-    text = (project.folder.attempt(number).path / "submitit" / "attempt.sh").read_text()
+    text = (folder.attempt(number).path / "submitit" / "attempt.sh").read_text()
     return re.sub(r"ade-tiny-000[12]-[0-9a-f]{8}", "NAME", re.sub(r"attempts/000[12]", "ATTEMPT", text))
 
 
@@ -122,15 +130,15 @@ def _script(project: Project, number: int) -> str:
 @given(calls=sequences)
 def test_no_effect_is_outside_the_bounds(night: Night, server: ChatServer, calls: list[Any]) -> None:
     night.begin_anew()
-    project, files, refs = night.project, night.files(), night.refs()
+    project, folder, files, refs = night.project, night.folder, night.files(), night.refs()
     server.says(*[call((name, written(arguments))) for name, arguments in calls], say("That is all."))
 
     report = night.tick()
 
-    assert report.question or report.decision or project.ledger.of_kind("answered")
+    assert report.question or report.decision or read_ledger(folder.ledger).of_kind("answered")
     resubmitted = _check_calls(night)
     event(f"jobs submitted: {resubmitted}")
-    assert len(project.folder.attempts()) == 1 + resubmitted
+    assert len(folder.attempts()) == 1 + resubmitted
     assert night.files() == files
     assert [ref for ref in night.refs() if not ref.startswith("refs/heads/ade/tiny ")] == [
         ref for ref in refs if not ref.startswith("refs/heads/ade/tiny ")
@@ -139,17 +147,17 @@ def test_no_effect_is_outside_the_bounds(night: Night, server: ChatServer, calls
     check_config(files["config.yaml"].decode(), project.git("show", "ade/tiny:config.yaml"), lr=0.5, factor=20)
     authors = project.git("log", "--format=%(trailers:key=Ade-Author,valueonly,separator=%x2C)", "HEAD..ade/tiny")
     assert set(authors.splitlines()) <= {"model:scripted", "person"}
-    entries = project.folder.memory.read_text().split("\n## ")[2:]
+    entries = folder.memory.read_text().split("\n## ")[2:]
     assert {entry.partition(" · ")[2].partition("\n")[0] for entry in entries} <= {"model:scripted"}
 
 
 def _check_calls(night: Night) -> int:
     """At most one job is submitted, as the first one was, and none but the old one is cancelled. Returns how many."""
     sent, cancelled = night.slurm.called("sbatch"), night.slurm.called("scancel")
-    second = night.project.folder.attempt(2).path
+    second = night.folder.attempt(2).path
     assert sent in ([], [f"sbatch --parsable {second}/submitit/attempt.sh"])
     if sent:
-        assert _script(night.project, 2) == night.script
+        assert _script(night.folder, 2) == night.script
         assert set(night.slurm.environ("sbatch")) <= ALLOWED | OF_THE_SHELL | {"LC_ALL", "LC_CTYPE"}
     assert all(re.fullmatch(r"scancel --name=ade-tiny-0001-[0-9a-f]{8} 41", line) for line in cancelled)
     others = {"srun", "sinfo"} & {line.split()[0] for line in night.slurm.calls.read_text().splitlines()}
