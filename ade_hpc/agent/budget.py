@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a language model may cost, held in code: calls and tokens of an incident, tokens and money of a day.
 
-Tokens are what the server says it counted. Before a call they are estimated, generously, so that a call which could
-break the budget is not made at all.
+Tokens are what the server says it counted. Before a call they are estimated, generously, and never below what the
+server counted for an earlier call of the same incident, so that a call which could break the budget is not made at all.
 """
 
 from __future__ import annotations
@@ -43,12 +43,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class Allowance:
-    """What one question may still cost. money: None where no limit is set; prices: by the model's name."""
+    """What one question may still cost. money: None where no limit is set; prices: by the model's name.
+
+    a_call: by the model's name, how many tokens the incident's earlier calls had, each on average.
+    """
 
     calls: int = CALLS_AN_INCIDENT
     tokens: int = TOKENS_AN_INCIDENT
     money: float | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
+    a_call: Mapping[str, int] = field(default_factory=dict)
     because: str = "the budget of one incident"
 
 
@@ -58,6 +62,7 @@ class Meter:
 
     allowance: Allowance
     used: dict[str, Usage] = field(default_factory=dict)
+    _largest: dict[str, int] = field(default_factory=dict)
     _tried: int = 0
     _held: dict[int, tuple[str, Usage]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,8 +70,10 @@ class Meter:
     def reserve(self, model: str, estimate: int, output: int) -> int:
         """Before a call: put aside what it may cost at most; returns a ticket. Raises Spent."""
         with self._lock:
+            known = max(self._largest.get(model, 0), self.allowance.a_call.get(model, 0))
+            call = Usage(0, max(estimate, known - output), output)
             wanted = {**self.used}
-            for name, held in [*self._held.values(), (model, Usage(0, estimate, output))]:
+            for name, held in [*self._held.values(), (model, call)]:
                 wanted[name] = wanted.get(name, Usage()) + held
             if self._tried >= self.allowance.calls:
                 raise Spent(f"{self._tried} calls are made, and that is {self.allowance.because}")
@@ -75,7 +82,7 @@ class Meter:
                 raise Spent(f"the next call could need more than the {self.allowance.tokens} tokens that are left")
             self._check_money(wanted)
             self._tried += 1
-            self._held[self._tried] = (model, Usage(0, estimate, output))
+            self._held[self._tried] = (model, call)
             return self._tried
 
     def settle(self, ticket: int, usage: Usage | None, *, answered: bool) -> None:
@@ -85,6 +92,7 @@ class Meter:
             if answered:
                 actual = replace(usage or held, calls=1)
                 self.used[model] = self.used.get(model, Usage()) + actual
+                self._largest[model] = max(self._largest.get(model, 0), actual.tokens)
 
     def _check_money(self, wanted: Mapping[str, Usage]) -> None:
         if self.allowance.money is None:

@@ -114,7 +114,8 @@ def ask_within(
 def allowance(pending: Pending, site: Site) -> Allowance:
     """What is left of the incident's budget and of the day's."""
     ledger, limits = read_ledger(pending.one.folder.ledger), pending.preferences.limits
-    incident = _total(spent(ledger, incident=pending.question.incident))
+    earlier = spent(ledger, incident=pending.question.incident)
+    incident = _total(earlier)
     today = spent(ledger, since=time.time() - DAY_S)
     of_incident, of_day = TOKENS_AN_INCIDENT - incident.tokens, limits.llm_tokens_per_day - _total(today).tokens
     money = None
@@ -122,7 +123,11 @@ def allowance(pending: Pending, site: Site) -> Allowance:
         paid = cost(today, site.llm.prices)
         money = limits.llm_cost_per_day - paid if paid is not None else 0.0
     return Allowance(
-        max(0, CALLS_AN_INCIDENT - incident.calls), max(0, min(of_incident, of_day)), money, site.llm.prices
+        calls=max(0, CALLS_AN_INCIDENT - incident.calls),
+        tokens=max(0, min(of_incident, of_day)),
+        money=money,
+        prices=site.llm.prices,
+        a_call={model: usage.tokens // max(1, usage.calls) for model, usage in earlier.items()},
     )
 
 

@@ -72,7 +72,7 @@ def guard(one: Situation) -> Guard:
 
 
 def consult(
-    one: Situation, server: ChatServer, *, seconds: float = 20.0, allowance: Allowance | None = None, **llm: Any
+    one: Situation, server: ChatServer, *, seconds: float = 60.0, allowance: Allowance | None = None, **llm: Any
 ) -> Judgement:
     settings = Llm.model_validate({"base_url": server.url, **llm})
     environ = {"OPENAI_API_KEY": KEY}
