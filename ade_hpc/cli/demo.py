@@ -29,7 +29,8 @@ from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import read_ledger
 from ade_hpc.store.records import load_attempt
-from ade_hpc.supervisor.tick import Report, Ticker
+from ade_hpc.supervisor.reports import Report
+from ade_hpc.supervisor.tick import Ticker
 
 TICK_EVERY_S = 2.0
 GIVE_UP_AFTER_S = 300.0

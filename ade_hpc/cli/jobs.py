@@ -26,7 +26,7 @@ from ade_hpc.store.service import Service
 
 if TYPE_CHECKING:  # they bring NumPy, which only a tick needs
     from ade_hpc.supervisor.consult import Pending
-    from ade_hpc.supervisor.tick import Report
+    from ade_hpc.supervisor.reports import Report
 
 STEPS = {
     "mkdir": "claim the attempt",
@@ -115,7 +115,7 @@ def pause(name: str, word: Literal["pause", "resume"]) -> None:
 
 
 def tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> None:
-    from ade_hpc.supervisor.tick import exit_code
+    from ade_hpc.supervisor.reports import exit_code
 
     reports = run_tick(names, dry_run=dry_run, llm=llm)
     if as_json:
@@ -130,7 +130,8 @@ def run_tick(
     names: Sequence[str], *, dry_run: bool, llm: bool, leave_open: Callable[[Pending], None] | None = None
 ) -> list[Report]:
     """A whole tick renews the dead-man file, also where it failed; one for some experiments alone does not."""
-    from ade_hpc.supervisor.tick import Ticker, exit_code
+    from ade_hpc.supervisor.reports import exit_code
+    from ade_hpc.supervisor.tick import Ticker
 
     service, code = Service(registry_path(os.environ)), AdeError.exit_code
     service.trim_log()

@@ -20,7 +20,7 @@ from ade_hpc.spec.site import load_site
 from ade_hpc.store.registry import experiments, registry_path
 from ade_hpc.supervisor.advice import Advice, put_down
 from ade_hpc.supervisor.consult import Pending, allowance, situation
-from ade_hpc.supervisor.tick import Report
+from ade_hpc.supervisor.reports import Report
 
 
 def tick(text: bytes) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ade_hpc.report.status import StatusRow
     from ade_hpc.scheduler.base import Observer
     from ade_hpc.spec.site import Site
-    from ade_hpc.supervisor.tick import Report
+    from ade_hpc.supervisor.reports import Report
 
 COLOURS = {
     "running": "green", "pending": "cyan", "starting": "cyan", "stalled": "red", "lost": "red", "unknown": "yellow",

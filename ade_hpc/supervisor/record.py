@@ -14,6 +14,7 @@ from ade_hpc.model import Decision, Finding, Health, Proposal
 from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import append, read_ledger
+from ade_hpc.supervisor.memory import remember
 
 
 def record_tick(
@@ -147,3 +148,15 @@ def describe(proposal: Proposal) -> str:
         "none": "the beginning",
     }[proposal.resume]
     return ", ".join([*parts, f"from {where}"])
+
+
+def remember_decision(folder: ExperimentDir, snapshot: Snapshot, decision: Decision) -> None:
+    """What was decided and why, in memory.md."""
+    proposal = decision.proposal
+    lead = {
+        "allow": f"Attempt {snapshot.attempt}: {describe(proposal)}.",
+        "observe": f"Attempt {snapshot.attempt}: would have done: {describe(proposal)} (mode: observe).",
+        "propose": f"Attempt {snapshot.attempt}: proposes: {describe(proposal)} (waits for `ade-hpc approve`).",
+        "refuse": f"Attempt {snapshot.attempt}: refused: {describe(proposal)}; {'; '.join(decision.refusals)}.",
+    }[decision.outcome]
+    remember(folder, proposal.author, f"{lead} Why: {proposal.reason}", now=snapshot.now)

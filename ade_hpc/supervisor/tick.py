@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ade_hpc.agent.situation import Judgement
@@ -22,7 +22,7 @@ from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
 from ade_hpc.launch.plan import open_plans
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.series import Curves
-from ade_hpc.model import Decision, Finding, Health
+from ade_hpc.model import Decision, Health
 from ade_hpc.policy.diagnose import diagnose
 from ade_hpc.policy.health import is_trouble
 from ade_hpc.policy.snapshot import Snapshot
@@ -38,37 +38,15 @@ from ade_hpc.supervisor.advice import ADVICE, advice_on, charge_late, heed
 from ade_hpc.supervisor.consult import Pending, consult, open_question, open_since
 from ade_hpc.supervisor.evidence import last_words
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
-from ade_hpc.supervisor.memory import remember
-from ade_hpc.supervisor.news import NO_JUDGEMENT
 from ade_hpc.supervisor.observe import Look, look
-from ade_hpc.supervisor.record import describe, record_tick
+from ade_hpc.supervisor.record import describe, record_tick, remember_decision
+from ade_hpc.supervisor.reports import CLEAN, DEGRADED, FAILED, PERSON_NEEDED, Report, code_of, unexpected, unjudged
 from ade_hpc.supervisor.tell import Tale, note_audience, tell
 from ade_hpc.supervisor.think import think
 from ade_hpc.supervisor.wishes import put_up, settle
 
-CLEAN, FAILED, DEGRADED, PERSON_NEEDED = 0, 1, 3, 4
 MODEL_TIME_S = 240.0  # from the start of the tick; well within the lease
 LEAST_MODEL_TIME_S = 5.0
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one tick has to say of one experiment. ``code`` is the exit code that this experiment asks for.
-
-    question: what waits for a language model, empty where nothing does. evidence: the last lines that the job wrote,
-    where a person is asked about its end.
-    """
-
-    name: str
-    health: Health = field(default_factory=lambda: Health("unknown"))
-    attempt: int | None = None
-    findings: tuple[Finding, ...] = ()
-    decision: Decision | None = None
-    question: str = ""
-    evidence: tuple[str, ...] = ()
-    done: str = ""
-    problems: tuple[str, ...] = ()
-    code: int = CLEAN
 
 
 def _nobody(pending: Pending) -> None:
@@ -134,7 +112,7 @@ class Ticker:
         except AdeError as error:
             reports[folder.name] = Report(folder.name, problems=(str(error),), code=error.exit_code)
         except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
-            reports[folder.name] = _unexpected(folder.name, error)
+            reports[folder.name] = unexpected(folder.name, error)
         return None
 
     def _settle(self, one: Supervised, reports: dict[str, Report]) -> Supervised:
@@ -167,7 +145,7 @@ class Ticker:
         except AdeError as error:
             reports[one.name] = replace(before, problems=(*before.problems, str(error)), code=error.exit_code)
         except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
-            reports[one.name] = _unexpected(one.name, error)
+            reports[one.name] = unexpected(one.name, error)
         return None
 
     def _pass(self, one: Supervised, snapshot: Snapshot, tick: str) -> tuple[Report, Pending | None]:
@@ -181,7 +159,7 @@ class Ticker:
         report = Report(
             one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded, evidence=evidence,
             question=pending.question.why if pending else "",
-            code=_code(snapshot, health, findings, decision, waits=thought.proposed or pending is not None),
+            code=code_of(snapshot, health, findings, decision, waits=thought.proposed or pending is not None),
         )  # fmt: skip
         if self.dry_run:
             return report, None
@@ -206,22 +184,22 @@ class Ticker:
             if advice is not None:
                 return self._after(pending, report, tick, heed(pending, advice, self.site, tick=tick))
             if seconds < LEAST_MODEL_TIME_S:
-                return _unjudged(report, "this tick had no time left for it", DEGRADED)
+                return unjudged(report, "this tick had no time left for it", DEGRADED)
             return self._after(pending, report, tick, consult(pending, self.site, tick=tick, seconds=seconds))
         except AdeError as error:
-            return _unjudged(report, str(error), error.exit_code)
+            return unjudged(report, str(error), error.exit_code)
         except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
-            return _unexpected(report.name, error)
+            return unexpected(report.name, error)
 
     def _after(self, pending: Pending, report: Report, tick: str, judgement: Judgement) -> Report:
         if judgement.outcome != "answered":
-            return _unjudged(report, judgement.text, DEGRADED if judgement.outcome == "failed" else PERSON_NEEDED)
+            return unjudged(report, judgement.text, DEGRADED if judgement.outcome == "failed" else PERSON_NEEDED)
         one, snapshot, decision = load_supervised(pending.one.folder), pending.snapshot, judgement.decision
         if one.attempt is None or one.attempt.number != snapshot.attempt:
-            return _unjudged(report, "another attempt was made meanwhile", CLEAN)
+            return unjudged(report, "another attempt was made meanwhile", CLEAN)
         if decision is not None and decision.outcome != "refuse":
             decision = pending.judge(decision.proposal, self.site)
-        code = _code(snapshot, pending.health, pending.findings, decision)
+        code = code_of(snapshot, pending.health, pending.findings, decision)
         report = replace(report, question="", decision=decision, code=max(report.code, code))
         return self._act(one, snapshot, report, pending.preferences, tick)
 
@@ -232,7 +210,7 @@ class Ticker:
         if decision.outcome == "propose" and decision.proposal.action != "ask":
             decision = put_up(one.folder, read_ledger(one.folder.ledger), snapshot, decision)
             report = replace(report, decision=decision)
-        _remember(one, snapshot, decision)
+        remember_decision(one.folder, snapshot, decision)
         if decision.outcome != "allow" or decision.proposal.action == "ask":
             return report
         if open_plans(one.ledger):
@@ -255,18 +233,13 @@ class Ticker:
         try:
             problem = self._actor(one).publish(now=time.time())
         except Exception as error:  # noqa: BLE001 - one experiment must not stop the others
-            return _unexpected(report.name, error)
+            return unexpected(report.name, error)
         if not problem:
             return report
         return replace(report, problems=(*report.problems, problem), code=max(report.code, DEGRADED))
 
     def _actor(self, one: Supervised) -> Actor:
         return Actor(one, self.site, self.open_scheduler(one.scheduler), self.announce)
-
-
-def exit_code(reports: Sequence[Report]) -> int:
-    """The worst that any experiment asks for: a person is needed, then degraded, then failed."""
-    return max((report.code for report in reports), default=CLEAN)
 
 
 def _preferences(one: Supervised) -> Preferences:
@@ -283,42 +256,12 @@ def _read_curves(one: Supervised, attempt: AttemptDir) -> Curves:
     return collect(attempt.starts(), one.folder.curves / attempt.path.name)
 
 
-def _code(
-    snapshot: Snapshot, health: Health, findings: Sequence[Finding], decision: Decision | None, *, waits: bool = False
-) -> int:
-    """4 where a person must look: one is asked, or a run fails and nothing will be done. waits: for a word that will
-    come."""
-    if snapshot.degraded or health.verdict == "unknown":
-        return DEGRADED
-    if decision is not None and decision.proposal.action == "ask":
-        return PERSON_NEEDED
-    acted = decision is not None and decision.outcome in ("allow", "propose")
-    failing = any(finding.severity == "intervene" for finding in findings) or is_trouble(health)
-    watched_only = decision is not None and decision.outcome == "observe"
-    return PERSON_NEEDED if failing and not acted and not watched_only and not waits else CLEAN
-
-
 def _evidence(one: Supervised, snapshot: Snapshot, health: Health, decision: Decision | None) -> tuple[str, ...]:
     """What a person wants to read first who is asked about a job that has ended."""
     asked = decision is not None and decision.proposal.action == "ask"
     if not asked or health.verdict != "ended" or not is_trouble(health):
         return ()
     return last_words(one.folder.attempt(snapshot.attempt), snapshot)
-
-
-def _unjudged(report: Report, why: str, code: int) -> Report:
-    return replace(report, problems=(*report.problems, f"{NO_JUDGEMENT}: {why}"), code=max(report.code, code))
-
-
-def _remember(one: Supervised, snapshot: Snapshot, decision: Decision) -> None:
-    proposal = decision.proposal
-    lead = {
-        "allow": f"Attempt {snapshot.attempt}: {describe(proposal)}.",
-        "observe": f"Attempt {snapshot.attempt}: would have done: {describe(proposal)} (mode: observe).",
-        "propose": f"Attempt {snapshot.attempt}: proposes: {describe(proposal)} (waits for `ade-hpc approve`).",
-        "refuse": f"Attempt {snapshot.attempt}: refused: {describe(proposal)}; {'; '.join(decision.refusals)}.",
-    }[decision.outcome]
-    remember(one.folder, proposal.author, f"{lead} Why: {proposal.reason}", now=snapshot.now)
 
 
 def _tell(reports: Sequence[Report], folders: Sequence[ExperimentDir]) -> dict[str, Report]:
@@ -336,9 +279,3 @@ def _tell(reports: Sequence[Report], folders: Sequence[ExperimentDir]) -> dict[s
         for report in reports
         if report.name in failed
     }
-
-
-def _unexpected(name: str, error: Exception) -> Report:
-    """A fault of ours must not stop the other experiments, and must not look like health."""
-    said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    return Report(name, problems=(f"ade-hpc failed on this experiment ({said}); please report it",), code=FAILED)

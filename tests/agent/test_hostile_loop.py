@@ -26,7 +26,8 @@ from ade_hpc.scheduler.environment import ALLOWED
 from ade_hpc.scheduler.parse import SEPARATOR
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import read_ledger
-from ade_hpc.supervisor.tick import Report, Ticker
+from ade_hpc.supervisor.reports import Report
+from ade_hpc.supervisor.tick import Ticker
 from tests.agent.hostile import ATTACKS, LOOP_EXAMPLES, check_config, sequences, written
 from tests.agent.test_story import PREFERENCES
 from tests.metrics.event_files import frame, scalar, version

@@ -20,7 +20,8 @@ from ade_hpc.report.history import story
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry
 from ade_hpc.store.records import load_attempt
-from ade_hpc.supervisor.tick import Report, Ticker
+from ade_hpc.supervisor.reports import Report
+from ade_hpc.supervisor.tick import Ticker
 from tests.support.chat_server import KEY, ChatServer, call, chat_server, fail, say
 from tests.support.project import REPOSITORY, Project, make_project, wait_for
 

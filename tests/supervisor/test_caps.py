@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ade_hpc.supervisor.tick import Report, Ticker
+from ade_hpc.supervisor.reports import Report
+from ade_hpc.supervisor.tick import Ticker
 from tests.support.project import Project, make_project
 
 CRASHES = {"optimizer": {"lr": 0.05}, "steps": 40, "exit_at": 30, "exit_with": 3}

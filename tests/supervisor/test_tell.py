@@ -22,8 +22,8 @@ from ade_hpc.store.ledger import Ledger, append, read_ledger
 from ade_hpc.supervisor.experiment import load_supervised
 from ade_hpc.supervisor.news import DAY_S, news
 from ade_hpc.supervisor.post import send
+from ade_hpc.supervisor.reports import DEGRADED
 from ade_hpc.supervisor.tell import TRIES, Tale, note_audience, tell
-from ade_hpc.supervisor.tick import DEGRADED
 from tests.support.listener import Listener, listening
 from tests.support.project import PREFERENCES, Project, make_project, wait_for
 

@@ -28,7 +28,8 @@ from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Ledger, read_ledger
 from ade_hpc.store.records import load_exits, load_heartbeats
-from ade_hpc.supervisor.tick import Report, Ticker
+from ade_hpc.supervisor.reports import Report
+from ade_hpc.supervisor.tick import Ticker
 
 REPOSITORY = Path(__file__).parents[2]
 TRAINER = Path(__file__).with_name("tiny_trainer.py")
