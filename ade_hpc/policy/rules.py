@@ -17,11 +17,12 @@ from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.spec.preferences import Preferences
 from ade_hpc.spec.rules import Condition, Do, Rule
 
-# What a person has to do in their framework, because resuming restored the old value there.
+# What a person has to do in their framework, because resuming restored the old value there. Tried with torch 2.13,
+# Lightning 2.6 (whose on_fit_start comes before the optimizer is restored) and Transformers 5.24.
 ADVICE = (
     "the trainer took the old value from the checkpoint; re-apply the config after loading: in torch set "
-    "param_groups[...]['lr'], ['initial_lr'] and the scheduler's base_lrs, in Lightning in on_fit_start, in Hugging "
-    "Face in a callback's on_train_begin"
+    "param_groups[...]['lr'], ['initial_lr'] and the scheduler's base_lrs after load_state_dict, in Lightning do "
+    "so in on_train_start, in Hugging Face in a callback's on_train_begin; or resume with `weights` alone"
 )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -24,12 +23,12 @@ from yaml.constructor import SafeConstructor
 
 from ade_hpc.errors import RepoError
 from ade_hpc.model import Scalar
+from ade_hpc.repo.spelling import is_number, spellings
 
 MAX_CHARS = 1_000_000
 MAX_VALUES = 20_000
 
 _TYPES = {bool: "a boolean", int: "an integer", float: "a float", str: "text", type(None): "null"}
-_LINE_BREAKS = frozenset("\n\r\x85\u2028\u2029")
 # All but the first escape from inside PyYAML: 2001-99-99, `!!bool x`, `!!timestamp x`, nesting without end.
 _UNREADABLE = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 
@@ -80,7 +79,7 @@ def set_scalar(text: str, key: str, value: Scalar) -> str:
     if _same(old, new):
         return text
     before = _load(text)
-    for spelling in _spellings(new, _raw(text, node)):
+    for spelling in spellings(new, _raw(text, node)):
         edited = text[: node.start_mark.index] + spelling + text[node.end_mark.index :]
         if _is_only_change(before, edited, new):
             return edited
@@ -232,37 +231,8 @@ def _with_type_of(old: Scalar, value: Scalar, place: str) -> Scalar:
             raise RepoError(f"{place} can't become an integer that no float can hold.") from None
     if isinstance(old, int) and isinstance(value, float) and not isinstance(old, bool):
         return int(value) if value.is_integer() else value
-    hint = " (YAML 1.1 reads `1e-3` as text: write `1.0e-3`)" if isinstance(old, str) and _is_number(old) else ""
+    hint = " (YAML 1.1 reads `1e-3` as text: write `1.0e-3`)" if isinstance(old, str) and is_number(old) else ""
     raise RepoError(f"{place} is {_TYPES[type(old)]}{hint} and can't become {_TYPES[type(value)]}.")
-
-
-def _spellings(value: Scalar, raw: str) -> Iterator[str]:
-    """Yield ways to write ``value`` on one line, the nearest to the old spelling ``raw`` first."""
-    texts = _text_spellings(value, raw) if isinstance(value, str) else [_plain(value)]
-    gap = "" if raw else " "  # `key:` without a value has no space of its own after the colon
-    for text in texts:
-        if _LINE_BREAKS.isdisjoint(text):
-            yield gap + text
-
-
-def _plain(value: bool | float | None) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int):
-        return str(value)
-    mantissa, exponent, power = repr(value).partition("e")
-    # YAML 1.1 wants the dot (repr(5e-05) has none) and a signed exponent (repr always writes one).
-    return (mantissa if "." in mantissa else mantissa + ".0") + exponent + power
-
-
-def _text_spellings(value: str, raw: str) -> list[str]:
-    plain = yaml.safe_dump(value, width=sys.maxsize, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
-    single = "'" + value.replace("'", "''") + "'"
-    double = yaml.safe_dump(value, default_style='"', width=sys.maxsize, allow_unicode=True).removesuffix("\n")
-    if raw.startswith('"'):
-        return [double, single]
-    # Other loaders than PyYAML read more as numbers: what looks like one is quoted.
-    return [single, double] if raw.startswith("'") or _is_number(value) else [plain, single, double]
 
 
 def _is_only_change(before: Any, edited: str, new: Scalar) -> bool:
@@ -287,14 +257,6 @@ def _differences(old: Any, new: Any) -> Iterator[Any]:
 def _same(one: Any, other: Any) -> bool:
     """Equal in type too, and NaN equals NaN: what ``==`` denies, ``repr`` tells."""
     return type(one) is type(other) and repr(one) == repr(other)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _raw(text: str, node: yaml.Node) -> str:
