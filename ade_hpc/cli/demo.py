@@ -34,6 +34,7 @@ from ade_hpc.supervisor.tick import Ticker
 
 TICK_EVERY_S = 2.0
 GIVE_UP_AFTER_S = 300.0
+TRIES = 3  # of a model that gives no answer, once the run has ended
 OBJECTIVE = "accuracy/val"
 SITE = Site.model_validate({"scheduler": "local", "heartbeat_interval": "1s"})
 
@@ -110,12 +111,15 @@ def run_story(experiment: Experiment, registry: Path) -> ExperimentDir:
     say(f"attempt {number} is job {job_id}; from now on only ticks act")
     run_dir = experiment_dir(experiment)
     ticker = Ticker(SITE, lambda kind: scheduler, _quiet)
-    until, last = time.monotonic() + GIVE_UP_AFTER_S, ""
+    until, last, stuck = time.monotonic() + GIVE_UP_AFTER_S, "", 0
     while time.monotonic() < until:
         report = ticker.tick([run_dir])[0]
         last = _tell_news(report, last)
         if is_over(report):
             return run_dir
+        stuck = stuck + 1 if report.health.verdict == "ended" and report.problems else 0
+        if stuck == TRIES:
+            raise AdeError(f"the demo can't go on: {report.problems[-1]} (run folder: {run_dir.path})")
         time.sleep(TICK_EVERY_S)
     raise AdeError(f"the demo did not come to its end in {GIVE_UP_AFTER_S:.0f} s; look into {run_dir.path}")
 

@@ -299,6 +299,8 @@ def test_no_secret_is_left_anywhere(tmp_path: Path, server: ChatServer, monkeypa
     for name, value in canaries.items():
         monkeypatch.setenv(name, value)
     leaks = " ".join(canaries.values())
+    canaries["PLAIN_SETTING"] = "canary-plain-77c"  # no secret by its name, and nobody's business
+    monkeypatch.setenv("PLAIN_SETTING", canaries["PLAIN_SETTING"])
     server.says(
         fail(500, message=leaks),
         call(
