@@ -20,8 +20,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # nothing is imported here: a command for another machine has no time for it
+    from collections.abc import Sequence
 
 
 class AdeError(Exception):
@@ -36,14 +37,11 @@ class UsageError(AdeError):
     exit_code = 2
 
 
-@dataclass(frozen=True)
 class Problem:
     """One thing wrong in a user's file: where it is, and what would be right."""
 
-    file: str
-    line: int
-    message: str
-    warning: bool = False
+    def __init__(self, file: str, line: int, message: str, warning: bool = False) -> None:
+        self.file, self.line, self.message, self.warning = file, line, message, warning
 
     def __str__(self) -> str:
         kind = "warning: " if self.warning else ""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 from ade_hpc.errors import AdeError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LAPTOP = frozenset({"bootstrap", "doctor", "submit", "tick"})
 """Commands that are made of work on both machines: they run here, and find the host in their context."""

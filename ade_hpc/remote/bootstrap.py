@@ -14,7 +14,8 @@ from pathlib import Path
 from ade_hpc.errors import RemoteError
 from ade_hpc.remote.exchange import FOLDER
 from ade_hpc.remote.installed import Known, run_installed
-from ade_hpc.remote.transport import Ran, Sink, Transport
+from ade_hpc.remote.program import Ran
+from ade_hpc.remote.transport import Sink, Transport
 from ade_hpc.remote.wheel import pack
 
 CALL_S = 60.0

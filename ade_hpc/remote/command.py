@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TextIO
 
 from ade_hpc.errors import HostSilent, RemoteError, UsageError
 from ade_hpc.remote.connect import connect
-from ade_hpc.remote.exchange import Exchange
 from ade_hpc.remote.installed import run_installed
-from ade_hpc.remote.transport import Transport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+    from ade_hpc.remote.transport import Transport
 
 HERE = {
     "init": "writes files into a project here",
     "check": "reads the files of a project here",
     "demo": "shows the story on this machine",
 }
+WITH_FILES = frozenset({"plot", "report", "backtest"})
 READING = frozenset({"status", "history", "logs", "report", "backtest", "diagnose", "plot", "doctor"})
 FOLLOWING = frozenset({"--follow", "-f", "--watch"})
 READING_S = 300.0  # they ask a scheduler that may be slow, and draw
@@ -56,6 +60,17 @@ def _advice(host: str, words: Sequence[str], *, follows: bool) -> str:
 
 def _once(connection: Transport, words: Sequence[str], timeout_s: float | None) -> int:
     """Output is shown when all of it is here: so a second try shows nothing twice."""
+    if words and words[0] in WITH_FILES:
+        return _with_files(connection, words, timeout_s)
+    ran = run_installed(connection, words, env=_terminal(), timeout_s=timeout_s)
+    _show(sys.stdout, ran.stdout)
+    _show(sys.stderr, ran.stderr)
+    return _code(connection, ran.returncode)
+
+
+def _with_files(connection: Transport, words: Sequence[str], timeout_s: float | None) -> int:
+    from ade_hpc.remote.exchange import Exchange
+
     exchange = Exchange.of(words)
     with exchange.over(connection) as fetch:
         ran = run_installed(connection, exchange.words, env=_terminal(), timeout_s=timeout_s)

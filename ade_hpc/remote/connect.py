@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
-from ade_hpc.remote.config import resolve
+import os
+
 from ade_hpc.remote.over_openssh import OpenSshTransport, is_open
-from ade_hpc.remote.transport import Transport
+from ade_hpc.remote.settings import settings_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ade_hpc.remote.transport import Transport
 
 
 def connect(host: str, *, attended: bool | None = None) -> Transport:
@@ -14,9 +19,10 @@ def connect(host: str, *, attended: bool | None = None) -> Transport:
     attended: whether a person may be asked for a second factor; default: where there is a terminal.
     Raises HostSilent where there is no connection, RemoteError where the host is not trusted or does not let us in.
     """
-    target = resolve(host)
-    if is_open(target):
-        return OpenSshTransport(target)
+    settings = settings_of(host)
+    if is_open(settings.one("controlpath")):
+        return OpenSshTransport(host, settings)
+    from ade_hpc.remote.config import target
     from ade_hpc.remote.over_paramiko import ParamikoTransport
 
-    return ParamikoTransport(target, attended=attended)
+    return ParamikoTransport(target(host, settings, os.environ), attended=attended)

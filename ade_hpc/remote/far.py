@@ -10,7 +10,8 @@ from typing import Any
 from ade_hpc.errors import RemoteError
 from ade_hpc.metrics.text import printable
 from ade_hpc.remote.installed import run_installed
-from ade_hpc.remote.transport import Ran, Transport
+from ade_hpc.remote.program import Ran
+from ade_hpc.remote.transport import Transport
 
 
 class FarError(RemoteError):

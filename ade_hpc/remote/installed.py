@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ade_hpc import __version__
 from ade_hpc.errors import RemoteError
-from ade_hpc.remote.transport import Ran, Sink, Transport
-from ade_hpc.store.files import private_dir, read_json, write_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ade_hpc.remote.program import Ran
+    from ade_hpc.remote.transport import Sink, Transport
 
 COMMAND = ".ade-hpc/venv/bin/ade-hpc"  # where `bootstrap` puts it, from the remote home
 NOT_RUN = (126, 127)  # POSIX: the shell found no program, or could not start it
@@ -54,30 +57,39 @@ def find(connection: Transport) -> str:
 
 
 class Known:
-    """What this machine remembers of hosts, in one small file: it saves asking each time."""
+    """What this machine remembers of hosts, in one small file for each: it saves asking each time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
 
     @classmethod
     def here(cls) -> Known:
         state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        return cls(Path(state) / "ade-hpc" / "remote" / "hosts.json")
+        return cls(os.path.join(state, "ade-hpc", "remote"))
 
     def command(self, host: str) -> str:
         """Where its ade-hpc was last, or "" where that is not known."""
-        return str((read_json(self.path) or {}).get(host) or "")
+        try:
+            with open(self._file(host), encoding="utf-8") as file:
+                return file.read()
+        except (OSError, ValueError):
+            return ""
 
     def remember(self, host: str, command: str) -> str:
-        self._write({host: command})
+        from pathlib import Path
+
+        from ade_hpc.store.files import private_dir, write_atomic
+
+        private_dir(Path(self.folder))
+        write_atomic(Path(self._file(host)), command.encode())
         return command
 
     def forget(self, host: str) -> None:
-        self._write({host: ""})
+        self.remember(host, "")
 
-    def _write(self, changed: Mapping[str, str]) -> None:
-        private_dir(self.path.parent)
-        write_json(self.path, {**(read_json(self.path) or {}), **changed})
+    def _file(self, host: str) -> str:
+        """A host may be written as ``ssh://user@host:port``."""
+        return os.path.join(self.folder, "host-" + host.replace("%", "%25").replace("/", "%2F"))
 
 
 def mismatch(ours: str, theirs: str, host: str) -> str:

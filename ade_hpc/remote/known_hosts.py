@@ -12,10 +12,10 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ade_hpc.errors import RemoteError
+from ade_hpc.remote.settings import matches
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,8 @@ def _parse(where: str, line: str, name: str) -> HostKey | None:
 def _matches(patterns: str, name: str) -> bool:
     if patterns.startswith("|1|"):
         return _is_hash_of(patterns, name)
-    said = [pattern for pattern in patterns.lower().split(",") if _fits(name.lower(), pattern.lstrip("!"))]
+    said = [pattern for pattern in patterns.lower().split(",") if matches(name.lower(), pattern.lstrip("!"))]
     return bool(said) and not any(pattern.startswith("!") for pattern in said)
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """``*`` and ``?`` are all that ssh knows: the brackets of ``[host]:port`` are meant as they are."""
-    return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def _is_hash_of(pattern: str, name: str) -> bool:

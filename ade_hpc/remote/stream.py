@@ -6,19 +6,21 @@ Files go through `cat`, not through SFTP: one way for both transports, and for s
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
-import secrets
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
 from ade_hpc.errors import RemoteError
-from ade_hpc.remote.transport import Progress, Ran, Sink, command_line
+from ade_hpc.remote.program import Ran, command_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import IO, Self
+
+    from ade_hpc.remote.transport import Progress, Sink
 
 # A connection that breaks looks to `cat` like the end of the file: only the length tells, so it is compared before the
 # file gets its name. $1 folder, $2 temporary name, $3 name, $4 length, $5 mode.
@@ -72,15 +74,23 @@ class StreamTransport(ABC):
         timeout_s: float | None,
     ) -> Ran:
         line, out, err = command_line(argv), bytearray(), bytearray()
-        with contextlib.ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile()) if stdin else None
-            if file and stdin:
-                file.write(stdin)
-                file.seek(0)
+
+        def go(file: IO[bytes] | None) -> Ran:
             code = self.stream(line, file, stdout or out.extend, stderr or err.extend, timeout_s, _nothing)
-        return Ran(code, bytes(out), bytes(err))
+            return Ran(code, bytes(out), bytes(err))
+
+        if not stdin:
+            return go(None)
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            file.write(stdin)
+            file.seek(0)
+            return go(file)
 
     def put(self, local: Path, remote: str, progress: Progress | None = None) -> None:
+        import secrets
+
         folder, name = posixpath.split(remote)
         part = posixpath.join(folder, f".{name[:200]}.{secrets.token_hex(8)}.part")
         with local.open("rb") as file:
@@ -109,6 +119,8 @@ class StreamTransport(ABC):
             ticked()
 
     def get(self, remote: str, local: Path, progress: Progress | None = None) -> None:
+        import tempfile
+
         argv = ["sh", "-c", GET, "get", _plain(remote)]
         handle, name = tempfile.mkstemp(prefix=f".{local.name[:200]}.", dir=local.parent)
         try:

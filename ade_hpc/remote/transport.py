@@ -7,29 +7,15 @@ itself. Whoever uses a transport can't tell which it is.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ade_hpc.errors import UsageError
+from ade_hpc.remote.program import Ran
 
 Sink = Callable[[bytes], None]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a remote program ended, and what it wrote where no callback took it.
-
-    returncode: its exit status; 255 where a signal ended it (as ssh(1) has it).
-    """
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
 
 
 class Transport(Protocol):
@@ -77,18 +63,3 @@ class Transport(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def command_line(argv: Sequence[str]) -> str:
-    """The one string that SSH carries, from which a POSIX login shell makes ``argv`` again, whatever is in it.
-
-    Raises UsageError for what no command line can hold (NUL) or UTF-8 can't say.
-    """
-    line = shlex.join(argv)
-    if "\0" in line:
-        raise UsageError("a NUL character can't be part of a remote command line")
-    try:
-        line.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{line!r}: is not valid UTF-8, so it can't go over SSH; rename it") from error
-    return line

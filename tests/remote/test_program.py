@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ade_hpc.errors import UsageError
-from ade_hpc.remote.transport import command_line
+from ade_hpc.remote.program import command_line
 
 HOSTILE = [
     "",
