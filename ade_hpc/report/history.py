@@ -82,6 +82,8 @@ def story(folder: ExperimentDir) -> tuple[list[Event], tuple[str, ...]]:
 
 def _more(entry: Entry) -> tuple[str, ...]:
     """Who said what of the job, and its last words."""
+    if entry.kind != "observed":  # the evidence of a question is a name
+        return ()
     said = (entry.data.get("health") or {}).get("witnesses") or ()
     sources = [f"{one['source']}: {one['said']}{_ago(entry.time, one.get('at'))}" for one in said]
     return tuple(printable(line, 300) for line in (*sources, *(entry.data.get("evidence") or ())))
