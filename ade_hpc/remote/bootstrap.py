@@ -22,6 +22,7 @@ CALL_S = 60.0
 PIP_S = 1800.0  # a slow mirror, and a home on a busy filesystem
 STAMP = "ade-hpc.sha256"  # in the venv: of the wheel that it holds, written when all is done
 PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(15, 10, -1)))
+PRIVATE = 'umask 077 && mkdir -p -- "$1" && chmod 700 -- "$(dirname -- "$1")" "$1"'
 FIND_PYTHON = (
     'for one in "$@"; do "$one" -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))" 2>/dev/null'
     ' && command -v "$one" && exit; done; exit 1'
@@ -65,7 +66,8 @@ def _stamp(connection: Transport, venv: str) -> str:
 
 
 def _make_venv(connection: Transport, venv: str, python: str | None) -> None:
-    """One that is there is kept: it may hold more than ours."""
+    """One that is there is kept: it may hold more than ours. The folder of ade-hpc is the user's alone."""
+    _must(connection, ["sh", "-c", PRIVATE, "private", FOLDER], CALL_S)
     if connection.run([f"{venv}/bin/python", "-c", "import pip"], timeout_s=CALL_S).returncode == 0:
         return
     wanted = (python,) if python else PYTHONS

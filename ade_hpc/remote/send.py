@@ -51,7 +51,7 @@ class Unanswered:
 
     @staticmethod
     def of(host: str, project: Project, experiment: str, environ: Mapping[str, str]) -> Unanswered:
-        folder = private_dir(private_dir(registry_path(environ).parent) / "requests")
+        folder = private_dir(registry_path(environ).parent / "requests")
         name = sha256("\0".join([host, str(project.top), experiment]).encode(errors="surrogateescape")).hexdigest()
         return Unanswered(folder / f"{name[:32]}.json")
 
