@@ -70,8 +70,9 @@ class ParamikoTransport(StreamTransport):
         """What the connection runs over: a socket, a proxy's pipe, or a channel of the connection to the last jump."""
         if target.proxy_jump:
             *before, last = target.proxy_jump
-            hop = resolve(last if "://" in last else f"ssh://{last}")
-            hop = replace(hop, host=last, proxy_jump=tuple(before)) if before else replace(hop, host=last)
+            name = last if "://" in last or ":" not in last else f"ssh://{last}"  # as a person would give it to ssh
+            hop = resolve(name)
+            hop = replace(hop, proxy_jump=tuple(before)) if before else hop
             jump = self._connect(hop, attended, depth + 1)
             return jump.open_channel("direct-tcpip", (target.address, target.port), ("", 0), timeout=30.0)
         if target.proxy_command:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,11 +70,16 @@ def test_one_gets_through_jumps_and_proxies_as_ssh_does(laptop: Laptop, login: L
     laptop.add("inner", inner, "ProxyJump login,middle")
     laptop.add("proxied", inner, "ProxyCommand ssh -W %h:%p login")
     laptop.add("astray", inner, "ProxyJump astray")
+    laptop.add("unnamed", inner, f"ProxyJump {login.user}@127.0.0.1:{login.port}")
+    laptop.add("127.0.0.1", login, "UserKnownHostsFile /dev/null")
     before = login.said.count("Accepted publickey")
     assert who("inner") == who("proxied") == str(inner.home)
     assert login.said.count("Accepted publickey") == before + 2
     with pytest.raises(RemoteError, match="does a ProxyJump lead back to itself"):
         who("astray")
+    hop = re.escape(f"ssh://{login.user}@[127.0.0.1]:{login.port}")
+    with pytest.raises(RemoteError, match=f"{hop}: is not known to this machine.* run `ssh {hop} true`"):
+        who("unnamed")
     (laptop.ssh / "known_hosts").write_text(f"[127.0.0.1]:{inner.port} {inner.host_key}\n")
     with pytest.raises(RemoteError, match="login: is not known to this machine"):
         who("inner")
@@ -139,7 +145,7 @@ def test_a_second_factor_is_asked_once_at_a_terminal(laptop: Laptop, two_factors
     command.write_text('#!/bin/sh\necho "$FORCE_COLOR" "$@"\n')
     command.chmod(0o755)
     subprocess.run(["chown", "-R", ALICE, two_factors.home], timeout=30, check=True)
-    code, shown = at_a_terminal(f"{SECRET}\n", "--host", "alice", "status")
+    code, shown = at_a_terminal("assword:", f"{SECRET}\n", "--host", "alice", "status")
     assert (code, shown.split("\r\n")) == (0, ["Password: ", f"1 --client {__version__} alice status", ""])
 
 
@@ -149,8 +155,8 @@ def test_nobody_is_asked_where_nobody_can_answer(laptop: Laptop, two_factors: Lo
         who("alice")
 
 
-def at_a_terminal(typed: str, *words: str) -> tuple[int, str]:
-    """What a person sees who runs this at a terminal of their own and types that when asked."""
+def at_a_terminal(seen: str, typed: str, *words: str) -> tuple[int, str]:
+    """What is shown to a person who runs this at a terminal of their own, and types that as soon as they see this."""
     master, slave = pty.openpty()
     argv = ["setsid", "--ctty", "--wait", sys.executable, "-m", "ade_hpc.cli", *words]
     process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
@@ -159,7 +165,7 @@ def at_a_terminal(typed: str, *words: str) -> tuple[int, str]:
     with contextlib.suppress(OSError):  # how Linux says that nobody has the terminal open any more
         while data := os.read(master, 4096):
             shown += data
-            if shown.rstrip().endswith(b"assword:") and typed:
+            if seen.encode() in shown and typed:
                 os.write(master, typed.encode())
                 typed = ""
     os.close(master)
