@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +16,9 @@ from ade_hpc.cli.jobs import print_json, show_submitted
 from ade_hpc.remote.connect import connect
 from ade_hpc.remote.far import Far
 from ade_hpc.spec.site import load_site
+
+if TYPE_CHECKING:
+    from ade_hpc.remote.send import Sent
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,17 @@ class Laptop:
     host: str
 
     def submit(self, path: Path, *, local: bool, dry_run: bool, follow: bool, allow_dirty: bool, as_json: bool) -> None:
-        from ade_hpc.remote.command import run_there
+        from ade_hpc.remote import command
         from ade_hpc.remote.send import pack, send
 
         parcel = pack(self.host, path, local=local, dry_run=dry_run, allow_dirty=allow_dirty, environ=os.environ)
         with connect(self.host) as transport:
             sent = send(Far(transport), parcel, _show_upload if sys.stderr.isatty() else None)
+            self._show(sent, dry_run=dry_run, as_json=as_json)
+            if follow and not dry_run:
+                raise typer.Exit(command.follow(transport, ["logs", sent.receipt["name"], "--follow"]))
+
+    def _show(self, sent: Sent, *, dry_run: bool, as_json: bool) -> None:
         receipt = sent.receipt
         if dry_run:
             print(receipt["script"], end="")
@@ -38,8 +47,7 @@ class Laptop:
             print(f"ade-hpc: {sent.note}", file=sys.stderr)
         row = {name: receipt[name] for name in ("name", "attempt", "job_id", "run_dir")}
         show_submitted(row, receipt["scheduler"], as_json=as_json, program=f"ade-hpc --host {self.host}")
-        if follow:
-            raise typer.Exit(run_there(self.host, ["logs", receipt["name"], "--follow"]))
+        sys.stdout.flush()
 
     def tick(self, names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> None:
         from ade_hpc.remote.think import tick

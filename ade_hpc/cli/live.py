@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import NoReturn
 
@@ -23,11 +22,11 @@ def watch(names: tuple[str, ...]) -> NoReturn:
     from rich.live import Live
     from rich.text import Text
 
-    if not sys.stdout.isatty():
+    console = Console()
+    if not console.is_terminal:  # one may be on a laptop, which says so by FORCE_COLOR
         raise UsageError("--watch needs a terminal; a program reads `ade-hpc status --json`, once a minute at the most")
     site = load_site(os.environ)
     opened = onlookers(lambda kind: open_scheduler(kind, site))
-    console = Console()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             rows, heart = look_at(names, site, opened)

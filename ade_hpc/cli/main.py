@@ -46,7 +46,7 @@ def _client(caller: tuple[str, str] | None) -> None:
 def main(
     context: typer.Context,
     host: Annotated[
-        str | None, typer.Option(metavar="LOGIN", help="Run the command there, over SSH; see docs/remote.md.")
+        str | None, typer.Option(metavar="LOGIN", help="Run the command there, over SSH; see docs/laptop.md.")
     ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
     client: Annotated[tuple[str, str] | None, typer.Option(hidden=True, callback=_client, is_eager=True)] = None,

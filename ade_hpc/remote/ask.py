@@ -30,7 +30,7 @@ class Person:
         if not self.attended:
             raise RemoteError(
                 f"{self.host}: asks {shown.strip()!r}, and nobody is at a terminal to answer; set ControlMaster in "
-                f"~/.ssh/config and log in once with `ssh {self.host}`: that connection is used then (docs/remote.md)"
+                f"~/.ssh/config and log in once with `ssh {self.host}`: that connection is used then (docs/laptop.md)"
             )
         try:
             return _typed(shown) if echo else getpass.getpass(shown)

@@ -36,14 +36,16 @@ def run_there(host: str, words: Sequence[str]) -> int:
     """
     if words and words[0] in HERE:
         raise UsageError(f"`{words[0]}` {HERE[words[0]]}: run it without --host")
-    follows = bool(FOLLOWING.intersection(words))
     reads = bool(words) and words[0] in READING
     with connect(host) as connection:
+        if FOLLOWING.intersection(words):
+            return follow(connection, words)
         try:
-            return _follow(connection, words) if follows else _once(connection, words, READING_S if reads else None)
+            return _once(connection, words, READING_S if reads else None)
         except HostSilent as error:
-            if follows or not reads:
-                raise HostSilent(f"{error}; {_advice(host, words, follows=follows)}") from error
+            if not reads:
+                advice = f"whether `{words[0]}` was done is not known; look with: ade-hpc --host {host} status"
+                raise HostSilent(f"{error}; {advice}") from error
             lost = error
     try:
         with connect(host, attended=False) as connection:
@@ -52,10 +54,21 @@ def run_there(host: str, words: Sequence[str]) -> int:
         raise HostSilent(f"{lost}; try again") from lost
 
 
-def _advice(host: str, words: Sequence[str], *, follows: bool) -> str:
-    if follows:
-        return f"jobs there run on; go on with: ade-hpc --host {host} {' '.join(words)}"
-    return f"whether `{words[0]}` was done is not known; look with: ade-hpc --host {host} status"
+def follow(connection: Transport, words: Sequence[str]) -> int:
+    """Show what comes as it comes, for as long as it comes. Raises HostSilent, which says how to go on."""
+    try:
+        ran = run_installed(
+            connection,
+            words,
+            env=_terminal(),
+            stdout=lambda data: _show(sys.stdout, data),
+            stderr=lambda data: _show(sys.stderr, data),
+            timeout_s=None,
+        )
+    except HostSilent as error:
+        again = f"ade-hpc --host {connection.host} {' '.join(words)}"
+        raise HostSilent(f"{error}; jobs there run on; go on with: {again}") from error
+    return _code(connection, ran.returncode)
 
 
 def _once(connection: Transport, words: Sequence[str], timeout_s: float | None) -> int:
@@ -81,18 +94,6 @@ def _with_files(connection: Transport, words: Sequence[str], timeout_s: float | 
     return _code(connection, ran.returncode)
 
 
-def _follow(connection: Transport, words: Sequence[str]) -> int:
-    ran = run_installed(
-        connection,
-        words,
-        env=_terminal(),
-        stdout=lambda data: _show(sys.stdout, data),
-        stderr=lambda data: _show(sys.stderr, data),
-        timeout_s=None,
-    )
-    return _code(connection, ran.returncode)
-
-
 def _code(connection: Transport, code: int) -> int:
     if code == ENDED_BY_SIGNAL:
         raise RemoteError(f"{connection.host}: ade-hpc was ended there by a signal; is there a limit on that node?")
@@ -106,19 +107,20 @@ def _show(stream: TextIO, data: bytes) -> None:
 
 
 def _terminal() -> dict[str, str]:
-    """What a terminal here means for a program there, which has none: how wide it is, and whether it shows colours."""
-    wanted = {}
-    if columns := os.environ.get("COLUMNS") or _columns():
-        wanted["COLUMNS"] = columns
+    """What a terminal here means for a program there, which has none: its size, and that somebody looks at it."""
+    wanted = _size() | {name: os.environ[name] for name in ("COLUMNS", "LINES") if os.environ.get(name)}
     if sys.stdout.isatty():
-        wanted |= {"NO_COLOR": "1"} if os.environ.get("NO_COLOR") else {"FORCE_COLOR": "1"}
+        wanted["FORCE_COLOR"] = "1"
+        if os.environ.get("NO_COLOR"):
+            wanted["NO_COLOR"] = "1"
     return wanted
 
 
-def _columns() -> str:
+def _size() -> dict[str, str]:
     for handle in (0, 1, 2):
         try:
-            return str(os.get_terminal_size(handle).columns)
+            size = os.get_terminal_size(handle)
         except OSError:
             continue
-    return ""
+        return {"COLUMNS": str(size.columns), "LINES": str(size.lines)}
+    return {}

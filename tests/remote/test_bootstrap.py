@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,23 +16,16 @@ from ade_hpc import __version__
 from ade_hpc.remote.installed import COMMAND, Known
 from ade_hpc.remote.wheel import pack
 from tests.remote.test_commands import ade
-from tests.support.sshd import Laptop, LoginNode, login_node
+from tests.support.sshd import VENV, Laptop, LoginNode, login_node, make_offline_venv
 
 pytestmark = pytest.mark.sshd
-VENV = ".ade-hpc/venv"
 
 
 @pytest.fixture(scope="module")
 def bare() -> Iterator[LoginNode]:
-    """A login node without ade-hpc, where pip finds what ours requires without a network.
-
-    Its venv is there already, and sees the packages of the tests' own environment; nothing of the project is among them
-    but what bootstrap brings.
-    """
+    """A login node without ade-hpc, where pip finds what ours requires without a network."""
     with login_node(path="/usr/local/bin:/usr/bin:/bin") as node:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", node.home / VENV], timeout=120, check=True)
-        packages = next((node.home / VENV).glob("lib/*/site-packages"))
-        (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        make_offline_venv(node.home)
         yield node
 
 

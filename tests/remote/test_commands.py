@@ -22,6 +22,7 @@ from ade_hpc.remote.installed import Known
 from ade_hpc.scheduler.process import Process
 from ade_hpc.store.records import load_exits
 from tests.conftest import GIT_CONFIG
+from tests.remote.test_logging_in import at_a_terminal
 from tests.support.project import PREFERENCES, Project, make_project, wait_for
 from tests.support.sshd import Laptop, LoginNode
 
@@ -100,6 +101,18 @@ def test_output_errors_and_exit_code_are_those_of_the_command_there(there: Login
     assert "".join(here[1:]).strip()
 
 
+def test_over_an_open_control_master_next_to_nothing_is_imported(there: LoginNode, laptop: Laptop) -> None:
+    """So that it is hardly slower than ssh itself: scripts/bench remote."""
+    ade("--host", "login", "status")  # from now on it is known where ade-hpc is
+    argv = [sys.executable, "-X", "importtime", "-m", "ade_hpc.cli", "--host", "login", "status"]
+    with laptop.master("login"):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert "tiny" in done.stdout
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "ade_hpc.remote.over_openssh" in modules
+    assert not modules & {"typing", "dataclasses", "re", "subprocess", "json", "paramiko", "typer"}
+
+
 def test_files_that_options_name_are_here(there: LoginNode, ended: Project, tmp_path: Path) -> None:
     """A page and a picture come back, preferences go over; nothing of them stays there."""
     page, picture, wishes = tmp_path / "night page.html", tmp_path / "curves.png", tmp_path / "new.md"
@@ -159,6 +172,16 @@ def test_a_follower_streams_and_ctrl_c_ends_it_and_not_the_job(there: LoginNode,
     assert (follower.returncode, out, err) == (130, "", "")
     wait_for(lambda: not any(one.is_alive() for one in beside), 10, "the follower there stayed")
     assert not load_exits(running.folder.attempt(1))
+
+
+def test_watch_is_renewed_at_this_terminal_until_ctrl_c(there: LoginNode, running: Project) -> None:
+    code, shown = at_a_terminal("long", "\x03", "--host", "login", "status", "--watch")
+    assert code == 130
+    assert "experiment" in shown
+    wait_for(lambda: not followers(there), 10, "it goes on there")
+    said = ade("--host", "login", "status", "--watch")
+    assert said == (2, "", ssh("ade-hpc", "status", "--watch")[2])
+    assert "--watch needs a terminal" in said[2]
 
 
 def test_a_follower_whose_connection_breaks_says_how_to_go_on(there: LoginNode, running: Project) -> None:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 
 from ade_hpc.errors import UsageError
 from ade_hpc.remote.program import command_line
+from ade_hpc.remote.stream import StreamTransport
 
 HOSTILE = [
     "",
@@ -42,6 +47,36 @@ def test_a_login_shell_makes_the_same_arguments_of_it(arguments: list[str]) -> N
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=20, check=True)
     assert done.stdout == b"".join(word.encode() + b"\0" for word in ["start", *arguments])
     assert done.stderr == b""
+
+
+class Here(StreamTransport):
+    """A login shell without a network before it."""
+
+    def stream(self, line, stdin, out, err, timeout_s, ticked):  # type: ignore[no-untyped-def]
+        shell = ["/bin/sh", "-c", line]
+        done = subprocess.run(shell, stdin=stdin or subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+        out(done.stdout)
+        err(done.stderr)
+        return done.returncode
+
+    def close(self) -> None: ...
+
+
+names = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"])))
+usable = names.filter(lambda name: name not in ("", ".", "..") and len(name.encode()) <= 200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(usable, usable, st.binary(max_size=100))
+def test_a_file_of_any_name_arrives_there_and_comes_back(folder: str, name: str, data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as top, contextlib.chdir(top):
+        Path("here").write_bytes(data)
+        Here("login").put(Path("here"), f"there/{folder}/{name}")
+        assert [path.name for path in Path("there", folder).iterdir()] == [name]
+        assert Path("there", folder, name).stat().st_mode & 0o777 == 0o600
+        Here("login").get(f"there/{folder}/{name}", Path("back"))
+        assert Path("back").read_bytes() == data
+        assert sorted(os.listdir()) == ["back", "here", "there"]
 
 
 @pytest.mark.parametrize("argv", [["a\0b"], ["a\udcff"]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from ade_hpc.remote.connect import connect
 from ade_hpc.remote.over_openssh import OpenSshTransport
 from ade_hpc.remote.over_paramiko import ParamikoTransport
 from ade_hpc.remote.transport import Transport
+from tests.remote.test_logging_in import agent
+from tests.support.project import wait_for
 from tests.support.sshd import Laptop, LoginNode
 
 pytestmark = pytest.mark.sshd
@@ -43,14 +46,29 @@ def test_a_program_gets_its_arguments_and_input_and_gives_its_output_and_status(
     assert connection.run(["sh", "-c", "kill -9 $$"], timeout_s=30).returncode in (137, 255)
 
 
-def test_nothing_of_our_environment_goes_there(connection: Transport, laptop: Laptop, monkeypatch) -> None:
+def test_nothing_of_our_environment_goes_there(
+    connection: Transport, laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("LC_SECRET", "canary")
     config = laptop.ssh / "config"
-    config.write_text(config.read_text() + "Host *\n  SendEnv LC_* OPENAI_API_KEY\n  ForwardAgent yes\n")
-    seen = connection.run(["env"], timeout_s=30).stdout
-    assert b"canary" not in seen
+    config.write_text(config.read_text() + "Host *\n  SendEnv LC_* OPENAI_API_KEY\n")
+    assert b"canary" not in connection.run(["env"], timeout_s=30).stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_agent_is_forwarded(
+    kind: str, laptop: Laptop, login: LoginNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    laptop.add("login", login, "ForwardAgent yes")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(agent(tmp_path, monkeypatch))
+        if kind == "openssh":
+            stack.enter_context(laptop.master("login"))
+        seen = stack.enter_context(connect("login")).run(["env"], timeout_s=30).stdout
+        beside = subprocess.run(["ssh", "login", "env"], capture_output=True, timeout=30, check=True).stdout
     assert b"SSH_AUTH_SOCK" not in seen
+    assert b"SSH_AUTH_SOCK" in beside, "ssh itself would have forwarded it"
 
 
 def test_output_streams_while_the_program_runs(connection: Transport) -> None:
@@ -108,16 +126,15 @@ def test_a_connection_that_breaks_during_a_copy_leaves_no_file(
     """The far side sees the end of its input then, which must not count as the end of the file."""
     with (tmp_path / "big").open("wb") as file:
         file.truncate(2_000_000_000)
-    breaker = threading.Timer(0.7, login.drop)
-    breaker.start()
+    there = login.home / "copies"
+
+    def in_the_middle(done: int, whole: int) -> None:
+        if there.is_dir() and os.listdir(there):
+            login.drop()
+
     with pytest.raises(HostSilent):
-        connection.put(tmp_path / "big", "copies/big")
-    breaker.join()
-    for _ in range(50):
-        if not any((login.home / "copies").iterdir()):
-            break
-        time.sleep(0.1)
-    assert os.listdir(login.home / "copies") == []
+        connection.put(tmp_path / "big", "copies/big", in_the_middle)
+    wait_for(lambda: os.listdir(there) == [], 20, "half of it stayed there")
 
 
 def test_a_connection_that_breaks_is_said_at_once(connection: Transport, login: LoginNode) -> None:

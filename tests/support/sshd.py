@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -26,10 +27,14 @@ from pathlib import Path
 import pytest
 
 from ade_hpc.scheduler.process import Process
+from tests.support.account import account
 
 SCRIPTS = Path(sys.executable).parent  # where the environment of the tests has `ade-hpc`
+VENV = ".ade-hpc/venv"  # where bootstrap puts it, from the remote home
 LOGIN = """#!/bin/sh
 # What sshd starts for each session of the user whom the tests run as: another home than the real one.
+printf '%s\n' "$SSH_ORIGINAL_COMMAND" >> {root}/commands
+env >> {root}/commands
 export HOME={home} {environment}
 cd "$HOME" || exit 1
 exec /bin/sh -c "${{SSH_ORIGINAL_COMMAND:-true}}"
@@ -70,6 +75,11 @@ class LoginNode:
     def said(self) -> str:
         return (self.root / "log").read_text()
 
+    @property
+    def told(self) -> str:
+        """Every command line that came, and the environment that came with it."""
+        return (self.root / "commands").read_text()
+
     def sessions(self) -> list[int]:
         """The processes of sshd that hold a connection."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -80,8 +90,9 @@ class LoginNode:
         for pid in self.sessions():
             for one in (*_below(pid), pid):
                 process = Process.current(one)
-                if process and b"sshd" in Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")[0]:
-                    process.send(9)
+                with contextlib.suppress(OSError):  # it has just ended by itself
+                    if process and b"sshd" in Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0")[0]:
+                        process.send(9)
 
     def authorize(self, public_key: Path) -> None:
         with (self.root / "authorized_keys").open("a") as file:
@@ -104,7 +115,7 @@ def login_node(
         home = root / "home"
         home.mkdir(mode=0o700)
         if user:
-            stack.enter_context(_account(user, home))
+            stack.enter_context(account(user, home))
         _write_files(root, home, {"PATH": path, **more})
         port = free_port()
         (root / "sshd_config").write_text(settings + SSHD.format(root=root, port=port))
@@ -117,22 +128,10 @@ def _write_files(root: Path, home: Path, environment: Mapping[str, str]) -> None
     keygen(root / "host_key")
     (root / "authorized_keys").touch(mode=0o644)
     words = " ".join(f"{name}='{value}'" for name, value in environment.items())
-    (root / "login").write_text(LOGIN.format(home=home, environment=words))
+    (root / "commands").touch()
+    (root / "commands").chmod(0o666)
+    (root / "login").write_text(LOGIN.format(root=root, home=home, environment=words))
     (root / "login").chmod(0o755)
-
-
-@contextlib.contextmanager
-def _account(user: str, home: Path) -> Iterator[None]:
-    """Not locked ("*" and not "!"), since sshd lets no locked account in."""
-    _run("useradd", "--home-dir", home, "--no-create-home", "--shell", "/bin/sh", "--password", "*", user)
-    try:
-        shutil.chown(home, user, user)
-        yield
-    finally:
-        for _ in range(50):  # refused as long as a process of theirs lives
-            if subprocess.run(["userdel", user], capture_output=True, timeout=30, check=False).returncode == 0:
-                break
-            time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -160,6 +159,18 @@ def _below(pid: int) -> list[int]:
     except OSError:
         return []
     return [one for child in children for one in (*_below(int(child)), int(child))]
+
+
+def make_offline_venv(home: Path) -> None:
+    """A venv where bootstrap will look for one, which sees the packages of the tests' own environment.
+
+    Nothing of the project is among them but what bootstrap brings, and pip is told, as one tells it, to ask no index.
+    """
+    (home / ".config/pip").mkdir(parents=True, mode=0o700)
+    (home / ".config/pip/pip.conf").write_text("[global]\nno-index = true\n")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / VENV], timeout=120, check=True)
+    packages = next((home / VENV).glob("lib/*/site-packages"))
+    (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
 def free_port() -> int:
