@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pwd
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# An interpreter may lie in root's own home: they may read what root may, and write only what is theirs.
+# Where the interpreter lies in root's own home: they may read what root may, and write only what is theirs.
 READS = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+PROGRAM = [os.path.realpath(path) for path in (sys.executable, sys.prefix, __file__)]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Account:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as this user, with exactly this environment and its home."""
         who = pwd.getpwnam(self.name)
-        prefix = ["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups", *READS]
+        may_read = [] if all(_open_to_all(Path(path)) for path in PROGRAM) else READS
+        prefix = ["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups", *may_read]
         return subprocess.run(
             [*prefix, *argv],
             env={"HOME": str(self.home), "USER": self.name, "LOGNAME": self.name, **env},
@@ -59,6 +63,10 @@ def account(name: str, home: Path) -> Iterator[Account]:
             if subprocess.run(["userdel", name], capture_output=True, timeout=30, check=False).returncode == 0:
                 break
             time.sleep(0.1)
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 
 def _run(*argv: str | Path) -> None:
