@@ -3,7 +3,7 @@
 
     python train.py --config config.yaml --tensorboard DIR --checkpoints DIR [--resume FILE] [--steps N]
 
-It knows nothing of ade-hpc. Four habits make it a trainer that can be supervised, stopped and continued:
+It knows nothing of ade-hpc. Five habits make it a trainer that can be supervised, stopped and continued:
 
 1.  **The config wins over the checkpoint.** ``load_state_dict`` brings back the *old* learning rate, in the optimizer
     and again in the scheduler, so that a changed config followed by a resume would change nothing. ``Training.load``
@@ -15,6 +15,8 @@ It knows nothing of ade-hpc. Four habits make it a trainer that can be supervise
     holds all that the next step depends on: a resumed run is the same run, bit for bit (on a CPU, with one thread).
 4.  **SIGUSR1 means: save at the next step boundary, and leave** with exit code 85, "interrupted, to be continued".
     0 always means that training is complete.
+5.  **It can say where it hangs.** Where ``ADE_STACKS`` names a file, SIGUSR2 writes the stacks of all threads there, by
+    ``faulthandler``, which needs no running Python code. A trainer that does not do this is never sent that signal.
 
 A loss that is not finite does not end the run: whether to go on is for whoever watches to say.
 Steps count finished updates: what is logged at 500, and ``step-000500.pt``, come after the 500th.
@@ -29,6 +31,7 @@ if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
 import argparse
+import faulthandler
 import math
 import os
 import sys
@@ -278,6 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     start.add_argument("--weights", type=Path, metavar="FILE", help="start anew from the weights of this checkpoint")
     parser.add_argument("--steps", type=int, metavar="N", help="in place of the config's steps, for a quick try")
     arguments = parser.parse_args(argv)
+    if stacks := os.environ.get("ADE_STACKS"):
+        faulthandler.register(signal.SIGUSR2, file=open(stacks, "w"))  # noqa: SIM115 - open as long as it trains
     config = read_config(arguments.config)
     if arguments.steps is not None:
         config["steps"] = arguments.steps

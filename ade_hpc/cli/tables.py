@@ -137,8 +137,16 @@ def _attempts_table(rows: Sequence[AttemptRow], *, narrow: bool) -> Table:
     for row in rows:
         what = printable(", ".join(row.changes) or row.reason)
         more = (row.author, row.parent or "-", row.commit[:10] or "-", row.job_id or "-", str(row.starts))
-        table.add_row(str(row.attempt), clock(row.made_at), what, row.outcome, *(() if narrow else more))
+        table.add_row(str(row.attempt), clock(row.made_at), what, _outcome(row), *(() if narrow else more))
     return table
+
+
+def _outcome(row: AttemptRow) -> str:
+    """How it ended, and what it cost that nobody saw it at once."""
+    if not row.burnt_s:
+        return row.outcome
+    gpu = f", {row.burnt_gpu_s:.0f} GPU-s" if row.burnt_gpu_s else ""
+    return f"{row.outcome} ({row.burnt_s:.0f} s after the fault{gpu})"
 
 
 def _made_of(row: AttemptRow) -> str:

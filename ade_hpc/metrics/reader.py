@@ -148,7 +148,9 @@ def newest(path: Path, position: Position, wanted: Sequence[str], most: int) -> 
     Only what is asked for is parsed: the rest is split into frames. Raises ``OSError`` as ``next_block`` does.
     """
     block = next_block(path, position)
-    marks, last_step = [tag.encode() for tag in wanted], None
+    # "loss" finds "train/loss" as well
+    marks = [tag.encode() for tag in wanted if not any(other in tag for other in wanted if other != tag)]
+    last_step = None
     scalars: list[wire.Scalar] = []
     for at, length in zip(reversed(block.starts), reversed(block.lengths), strict=True):
         if last_step is not None and len(scalars) >= most:

@@ -161,5 +161,6 @@ def _witnesses(snapshot: Snapshot) -> Iterator[Witness]:
                       beat.written_at)  # fmt: skip
     if record is not None:
         word = "queued again" if record.requeued else "final" if record.final else "provisional"
-        said = f"{record.cause}, exit code {record.returncode} of start {record.restart} ({word})"
+        late = f", {record.burnt_s:.0f} s after the fault" if record.burnt_s else ""
+        said = f"{record.cause}{late}, exit code {record.returncode} of start {record.restart} ({word})"
         yield Witness("exit record", said, record.ended_at or record.started_at)

@@ -10,6 +10,7 @@ from typing import Any
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.metrics.text import printable
+from ade_hpc.spec.experiment import Experiment
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
 from ade_hpc.store.records import ParentRecord, load_attempt, load_exits
@@ -20,7 +21,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """One attempt. ``outcome`` is the cause of its last exit record, ``refused`` or ``open``."""
+    """One attempt. ``outcome`` is the cause of its last exit record, ``refused`` or ``open``.
+
+    burnt_s: how long trainers ran on after what ended them had happened; burnt_gpu_s: that times the GPUs they held.
+    """
 
     attempt: int
     made_at: float
@@ -32,6 +36,8 @@ class AttemptRow:
     job_id: str
     outcome: str
     starts: int
+    burnt_s: float = 0.0
+    burnt_gpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
     attempt = folder.attempt(plan.attempt)
     record, job = load_attempt(attempt), job_of(folder, ledger, plan.attempt)
     exits = load_exits(attempt)
+    burnt_s = sum(one.burnt_s or 0.0 for one in exits)
     outcome = "refused" if fact(ledger, "refused", plan.attempt) else exits[-1].cause if exits else "open"
     return AttemptRow(
         attempt=plan.attempt,
@@ -65,6 +72,8 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
         job_id=job.job_id if job else "",
         outcome=outcome,
         starts=len(attempt.starts()),
+        burnt_s=burnt_s,
+        burnt_gpu_s=burnt_s * Experiment.from_json(dict(record.spec)).gpus if record and burnt_s else 0.0,
     )
 
 

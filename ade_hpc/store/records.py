@@ -21,6 +21,7 @@ from ade_hpc.store.layout import AttemptDir
 
 SCHEMA = 1
 T = TypeVar("T")
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,13 @@ def _load(kind: type[T], path: Path) -> T | None:
     if value is None:
         return None
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+        return _adapter(kind).validate_json(json.dumps(value), strict=True)
     except (ValidationError, ValueError):
         return None
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Made once: that costs a hundred times what reading a record does, and a payload reads one every second."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]

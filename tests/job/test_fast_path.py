@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ade_hpc.model import ExitRecord
+from ade_hpc.report.history import attempts
 from ade_hpc.store.files import create_exclusive
 from ade_hpc.store.records import load_exits, load_heartbeats
 from tests.support.project import Project, assert_no_overlap, make_project, wait_for
@@ -89,6 +90,7 @@ def test_a_stalled_trainer_is_asked_for_its_stacks_and_ended(supervised: Any) ->
     kept = (project.folder.attempt(1).path / end.evidence).read_text()
     assert "in wait_for_ever" in kept
     assert "starts at step 0" in kept
+    assert attempts(project.folder)[0].burnt_s == end.burnt_s
     assert_no_overlap(project)
     project.end()
 

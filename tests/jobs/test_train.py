@@ -217,6 +217,17 @@ def test_sigusr1_saves_at_the_next_step_and_exits_85(tmp_path: Path) -> None:
     Run(tmp_path / "next", "--resume", last, steps=step + 5).finish()
 
 
+def test_sigusr2_tells_where_it_is_and_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADE_STACKS", str(tmp_path / "stacks"))
+    run = Run(tmp_path / "run", steps=1_000_000, checkpoint_every=50)
+    with run.started() as process:
+        wait_for(run.checkpoint(50))
+        process.send_signal(signal.SIGUSR2)
+        wait_for(run.checkpoint(150))
+        assert process.poll() is None
+    assert "in train" in (tmp_path / "stacks").read_text()
+
+
 def test_sigusr1_during_the_imports_waits_for_the_first_step(tmp_path: Path) -> None:
     """Importing torch takes seconds, in which the default action of the signal would kill the trainer."""
     run = Run(tmp_path / "run", steps=1_000_000)
