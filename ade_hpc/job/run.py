@@ -41,7 +41,7 @@ from ade_hpc.store.records import (
 )
 from ade_hpc.store.service import Service
 
-POLL_S = 0.1
+POLL_S = 0.2
 TOMBSTONE_EVERY_S = 1.0
 SAME_SIGNAL_S = 0.5
 CANCEL_GRACE_S = 8.0  # Slurm's KillWait and the local scheduler's grace end it anyway; this is for a plain TERM
