@@ -23,7 +23,7 @@ from tests.support.project import REPOSITORY
 
 GIT_CONFIG = "[user]\n\tname = A Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n"
 SIDE_BY_SIDE = 4
-ROW_TIMEOUT_S = 280
+ROW_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,8 @@ class Ward:
         return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
     def _environment(self) -> dict[str, str]:
-        """Of a user of this cluster, with a home and a git of its own."""
-        home = Path(self.lab.env["HOME"])
-        (home / "gitconfig").write_text(GIT_CONFIG)
-        git = {"GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
+        """Of a user of this cluster, with a git of its own."""
+        git = {"GIT_CONFIG_GLOBAL": str(self.root / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
         path = f"{self.lab.env['PATH']}:/opt/apptainer/bin:/usr/sbin:/sbin"
         return {**self.lab.env, "PATH": path, **git}
 
@@ -72,5 +70,6 @@ class Ward:
 def ward(root: Path, beside_each_other: int = SIDE_BY_SIDE) -> Iterator[Ward]:
     """A lab in ``root`` for so many rows at a time; what still runs at the end is waited for."""
     root.mkdir(parents=True, exist_ok=True)
+    (root / "gitconfig").write_text(GIT_CONFIG)
     with lab_up(root / "lab") as lab, ThreadPoolExecutor(beside_each_other) as pool:
         yield Ward(lab, root, image("--base"), pool, defaultdict(threading.Lock))
