@@ -56,7 +56,9 @@ def cannot_run(reason: str) -> NoReturn:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture: what a test is marked to need must be here."""
+    """Before any fixture: what a test is marked to need must be here, and its group must be on one worker."""
+    if "PYTEST_XDIST_WORKER" in os.environ and item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+        pytest.fail("its group is not kept: --dist loadgroup, and the versions of constraints.txt", pytrace=False)
     for marker in ("browser", "cluster", "container", "sshd"):
         if item.get_closest_marker(marker) and (reason := missing(marker)):
             cannot_run(reason)
