@@ -158,7 +158,7 @@ def test_where_scrontab_is_disabled_that_is_said(scrontab: Path, without_scronta
 
 
 def test_where_scrontab_is_disabled_cron_takes_the_tick(
-    scrontab: Path, without_scrontab: str, crontab: Service
+    crontab: Service, scrontab: Path, without_scrontab: str
 ) -> None:
     done = ade("schedule", "install", "--every", "1h", SLURM_CONF=without_scrontab)
     assert done.returncode == 0, done.stderr
