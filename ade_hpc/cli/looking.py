@@ -87,7 +87,7 @@ def watch(
 
 @app.command()
 def diagnose(
-    logdir: Annotated[Path, typer.Argument(help="A folder with TensorBoard event files.")],
+    logdir: Annotated[Path, typer.Argument(metavar="LOGDIR", help="A folder with TensorBoard event files.")],
     objective: Objective = None,
     until_step: Annotated[int | None, typer.Option(help="Judge only the steps up to this one.")] = None,
     as_json: Json = False,
@@ -103,7 +103,7 @@ def diagnose(
 
 @app.command()
 def plot(
-    logdir: Annotated[Path, typer.Argument(help="A folder with TensorBoard event files.")],
+    logdir: Annotated[Path, typer.Argument(metavar="LOGDIR", help="A folder with TensorBoard event files.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.png")],
     objective: Objective = None,
 ) -> None:

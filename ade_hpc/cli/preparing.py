@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path()) -> None:
+def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.")] = Path()) -> None:
     """Write a commented experiment.yaml, config.yaml, preferences.md and apptainer/trainer.def.
 
     Files that are there already stay as they are. Example: ade-hpc init myproject

@@ -272,7 +272,7 @@ def _ended_by_machine(ledger: Ledger) -> set[int]:
 def _needs(one: Supervised, last: Entry | None, health: Health, now: float) -> list[str]:
     needs = [f"The ledger is damaged: {note}" for note in one.ledger.notes]
     if last is None:
-        return [*needs, "No tick has looked at it yet: run `ade-hpc tick`, and put that into your scrontab or crontab."]
+        return [*needs, "No tick has looked at it yet: run `ade-hpc tick`, or `ade-hpc schedule install`."]
     needs += [need.text for need in open_needs(one.name, one.ledger, last, health)]
     needs += [f"A source did not answer: {problem}" for problem in last.data["degraded"]]
     if health.verdict == "unknown":

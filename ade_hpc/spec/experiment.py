@@ -27,6 +27,10 @@ from ade_hpc.spec.site import Site
 
 # `--epochs, 10` and `OMP_NUM_THREADS: 8` are text
 _AS_WRITTEN = (("env",), ("command",), ("checkpoint", "resume"), ("checkpoint", "weights"))
+NO_EXPERIMENT = (
+    "this is no experiment.yaml, for it has neither `name` nor `command`: give the file that says what to run, "
+    "or write one with `ade-hpc init`"
+)
 _STAND_IN: dict[str, Plain] = {"name": "unnamed", "command": ("true",)}
 
 
@@ -87,6 +91,8 @@ def load_experiment(path: Path, site: Site) -> Experiment:
 def read_experiment(path: Path, site: Site) -> ExperimentReading:
     """As ``load_experiment``, with warnings, and going on after errors. Raises SpecError where it isn't YAML."""
     document = parse(read_text(path), str(path))
+    if isinstance(document.data, dict) and document.data and not {"name", "command"} & document.data.keys():
+        raise SpecError([Problem(str(path), 1, NO_EXPERIMENT)])
     source = Path(os.path.normpath(path.absolute()))
     found = validate(
         ExperimentFile, document.verbatim(*_AS_WRITTEN), document, context=source.parent, stand_in=_STAND_IN

@@ -20,7 +20,8 @@ def read_bytes(path: Path) -> bytes:
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
-            raise refuse(path, "is a folder" if stat.S_ISDIR(info.st_mode) else "is not a regular file")
+            folder = "is a folder: give the file in it, such as experiment.yaml"
+            raise refuse(path, folder if stat.S_ISDIR(info.st_mode) else "is not a regular file")
         if info.st_size > MAX_BYTES:
             raise refuse(path, f"has {info.st_size:,} bytes, more than {MAX_BYTES:,}: this is not the file you meant")
         with path.open("rb") as file:

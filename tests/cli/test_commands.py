@@ -84,7 +84,7 @@ def test_dry_run_prints_the_script_and_creates_nothing(project: Project, tmp_pat
 
 def test_the_caps_of_the_site_hold_for_people_too(project: Project, tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
-    site.write_text(site.read_text() + "max_submissions_per_hour: 1\n")
+    site.write_text("scheduler: local\nheartbeat_interval: 1s\nmax_submissions_per_hour: 1\n")
     assert ade("submit", "experiment.yaml", cwd=project.path).returncode == 0
     project.wait_until_over(1)
     again = ade("submit", "experiment.yaml", cwd=project.path)
@@ -151,6 +151,8 @@ def test_a_submission_that_was_cut_off_is_no_old_refusal(project: Project) -> No
         (["tick"], 3, "no registry of experiments"),
         (["status", "nobody"], 3, "no registry"),
         (["submit", "absent.yaml"], 1, "absent.yaml"),
+        (["submit", "."], 1, "is a folder: give the file in it, such as experiment.yaml"),
+        (["submit", "config.yaml"], 1, "this is no experiment.yaml"),
         (["diagnose", "absent"], 2, "is no folder"),
         (["diagnose", "."], 1, "holds no scalars"),
         (["plot", ".", "-o", "x.png"], 1, "holds no scalars"),
@@ -161,6 +163,7 @@ def test_a_submission_that_was_cut_off_is_no_old_refusal(project: Project) -> No
 def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
     tmp_path: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
+    (tmp_path / "config.yaml").write_text("optimizer: {lr: 0.1}\n")
     done = ade(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert sentence in done.stderr + done.stdout
