@@ -72,13 +72,14 @@ class Trainer:
     def end(self, first: int | None, grace_s: float) -> int:
         """The ladder: the declared signal and its grace, TERM and a few seconds, KILL of the whole group.
 
-        TERM to a stopped process stays pending for ever, so KILL always comes last.
+        A stopped process hears TERM only when it goes on, so it is made to. KILL comes last, whatever it hears.
         """
         if first is not None:
             self.tell(first)
             if (code := self.wait(grace_s)) is not None:
                 return code
         self.tell(signal.SIGTERM)
+        self._signal_all(signal.SIGCONT)
         if (code := self.wait(LAST_WORDS_S)) is None:
             self.sweep()
             self._popen.wait()
@@ -87,5 +88,8 @@ class Trainer:
 
     def sweep(self) -> None:
         """KILL what is left of the trainer's process group (workers that outlived their parent)."""
+        self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
+            os.killpg(self._popen.pid, number)

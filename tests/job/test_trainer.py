@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a trainer is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+from ade_hpc.job import proc
+from ade_hpc.job.trainer import LAST_WORDS_S, Trainer
+from tests.support.project import wait_for
+
+
+def state(trainer: Trainer) -> str:
+    process = proc.trainer_below(trainer.pid)
+    return process.state if process else ""
+
+
+def test_a_stopped_trainer_dies_of_term_and_need_not_be_killed() -> None:
+    trainer = Trainer(subprocess.Popen(["sleep", "60"], start_new_session=True))
+    wait_for(lambda: state(trainer) == "S", 5, "it never slept")
+    os.kill(trainer.pid, signal.SIGSTOP)
+    wait_for(lambda: state(trainer) == "T", 5, "it was not stopped")
+    before = time.monotonic()
+
+    code = trainer.end(None, 0)
+
+    assert code == 128 + signal.SIGTERM
+    assert time.monotonic() - before < LAST_WORDS_S
