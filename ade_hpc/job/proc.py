@@ -92,9 +92,8 @@ def trainer_below(pid: int) -> Usage | None:
 def die_with_parent() -> Callable[[], None]:
     """What a child does before it becomes the trainer, so that it dies with whoever watches it (prctl(2)).
 
-    A payload that is killed leaves a trainer that nobody ends where Slurm tracks processes by their parents
-    (proctrack/linuxproc, pgid): it would write on beside its successor. A setuid program, as Apptainer's starter-suid,
-    takes that back; there the cgroup of the job has to do it.
+    A payload that is killed leaves a trainer that nobody watches: Slurm ends it with the step, the local scheduler not
+    before somebody looks. A setuid program, as Apptainer's starter-suid, takes the wish back.
     """
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # looked up here: after a fork there should be little to do
 

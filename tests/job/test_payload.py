@@ -100,7 +100,7 @@ def test_no_trainer_outlives_its_payload(running: Project) -> None:
 
 
 def test_a_trainer_dies_with_its_payload_before_anybody_looks(running: Project) -> None:
-    """Where Slurm knows processes by their parents only, nobody would ever end it."""
+    """Under the local scheduler nobody would end it until the next tick."""
     beat, job = _beat(running), _job(running)
     assert beat is not None
     os.kill(int(job.job_id.partition(".")[0]), signal.SIGKILL)
