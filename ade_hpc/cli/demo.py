@@ -84,10 +84,11 @@ def make_project(root: Path, *, seed: int, mode: str, model: str | None = None) 
 
 
 def instead_of_the_rule(model: str, preferences: str) -> str:
-    """The same preferences with nobody to act but a model, which reads their prose."""
+    """The same preferences with nobody to act but a model, which reads their prose up to where that says so."""
     name = json.dumps(model)
     block = f"```yaml\nagent: {{ask: on-finding, model: {name}, vision_model: {name}}}\n```"
-    return re.sub(r"```yaml\nrules:.*?```", lambda _: block, preferences, flags=re.DOTALL)
+    without = re.sub(r"## What to do about it.*", "", preferences, flags=re.DOTALL)
+    return f"{without}## Who is asked\n\nA language model, within the bounds above.\n\n{block}\n"
 
 
 def example_files() -> Path:

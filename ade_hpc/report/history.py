@@ -10,6 +10,7 @@ from typing import Any
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.metrics.text import printable
+from ade_hpc.report.waiting import counted
 from ade_hpc.spec.experiment import Experiment
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
@@ -147,7 +148,7 @@ def _observed(data: Any) -> str:
 def _answered(data: Any) -> str:
     usage = [one for one in (data.get("usage") or {}).values() if isinstance(one, dict)]
     calls, tokens = sum(one["calls"] for one in usage), sum(one["input"] + one["output"] for one in usage)
-    text = f"model:{data.get('model')} answered about attempt {data.get('attempt')} ({calls} calls, {tokens} tokens)"
+    text = f"model:{data.get('model')} answered about attempt {data.get('attempt')} ({counted(calls)}, {tokens} tokens)"
     text += "".join(f"; {_decided(decision)}" for decision in data.get("decisions") or ())
     text += f"; it says: {data['text']}" if data.get("text") else ""
     return text + (f"; what it saw: {data['picture']}" if data.get("picture") else "")

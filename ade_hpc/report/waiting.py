@@ -21,6 +21,10 @@ def waits_for(name: str, ledger: Ledger, attempt: int) -> str:
     return f"a question waits for a model: {printable(str(about[0].data.get('why')), 200)}" if about else ""
 
 
+def counted(calls: int) -> str:
+    return f"{calls} call{'' if calls == 1 else 's'}"
+
+
 def spending(ledger: Ledger, prices: Mapping[str, Price], *, now: float) -> str:
     """What models cost within 24 hours, in tokens, and in money where the site file has the prices."""
     used = spent(ledger, since=now - DAY_S)
@@ -29,4 +33,4 @@ def spending(ledger: Ledger, prices: Mapping[str, Price], *, now: float) -> str:
         return ""
     money = cost(used, prices)
     paid = f", {money:.4f} by the prices of site.yaml" if money is not None else ""
-    return f"{total.calls} calls of a model in 24 h, {total.tokens} tokens{paid}"
+    return f"{counted(total.calls)} of a model in 24 h, {total.tokens} tokens{paid}"

@@ -150,13 +150,13 @@ def describe(proposal: Proposal) -> str:
     return ", ".join([*parts, f"from {where}"])
 
 
-def remember_decision(folder: ExperimentDir, snapshot: Snapshot, decision: Decision) -> None:
+def remember_decision(folder: ExperimentDir, attempt: int, decision: Decision, *, now: float) -> None:
     """What was decided and why, in memory.md."""
     proposal = decision.proposal
     lead = {
-        "allow": f"Attempt {snapshot.attempt}: {describe(proposal)}.",
-        "observe": f"Attempt {snapshot.attempt}: would have done: {describe(proposal)} (mode: observe).",
-        "propose": f"Attempt {snapshot.attempt}: proposes: {describe(proposal)} (waits for `ade-hpc approve`).",
-        "refuse": f"Attempt {snapshot.attempt}: refused: {describe(proposal)}; {'; '.join(decision.refusals)}.",
+        "allow": f"Attempt {attempt}: {describe(proposal)}.",
+        "observe": f"Attempt {attempt}: would have done: {describe(proposal)} (mode: observe).",
+        "propose": f"Attempt {attempt}: proposes: {describe(proposal)} (waits for `ade-hpc approve`).",
+        "refuse": f"Attempt {attempt}: refused: {describe(proposal)}; {'; '.join(decision.refusals)}.",
     }[decision.outcome]
-    remember(folder, proposal.author, f"{lead} Why: {proposal.reason}", now=snapshot.now)
+    remember(folder, proposal.author, f"{lead} Why: {proposal.reason}", now=now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -58,7 +59,7 @@ def put_up(folder: ExperimentDir, ledger: Ledger, snapshot: Snapshot, decision: 
         finding = decision.proposal.finding
         kept = replace(decision.proposal, finding=replace(finding, evidence={}) if finding else None)
         data = {"id": name, "attempt": snapshot.attempt, "proposal": asdict(kept)}
-        append(folder.ledger, "waiting", data, now=snapshot.now)
+        append(folder.ledger, "waiting", data, now=time.time())
     return decision
 
 

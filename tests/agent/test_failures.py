@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.situations import consult, situation
-from tests.support.chat_server import ChatServer, Reply, call, chat_server, fail, say, tool_answers, wait
+from ade_hpc.agent.budget import Allowance
+from ade_hpc.agent.model import NoJudgement, chat_model, key_from
+from ade_hpc.agent.run import ask
+from ade_hpc.spec.site import Llm
+from tests.agent.situations import TEXT, consult, guard, situation
+from tests.support.chat_server import KEY, ChatServer, Reply, call, chat_server, fail, say, tool_answers, wait
 
 DOWN = call(("modify_config", {"key": "optimizer.lr", "value": 0.05, "reason": "flat"}))
 
@@ -128,6 +132,16 @@ def test_a_call_of_another_shape_is_told_to_the_model_and_does_nothing(
     assert len(tool_answers(server.asked)) == 1
 
 
+def test_a_tool_that_fails_is_told_to_the_model(tmp_path: Path) -> None:
+    """An exception in a tool would end the run: here no picture can be drawn, because a file stands in the way."""
+    (tmp_path / "plots").write_text("")
+    with chat_server(call(("check_tensorboard", {})), DOWN) as server:
+        judgement = consult(situation(tmp_path / "plots" / "x.png"), server)
+    assert "this tool failed" in tool_answers(server.asked)[0]
+    assert judgement.decision is not None
+    assert judgement.decision.outcome == "allow"
+
+
 def test_a_model_that_never_stops_is_stopped_and_its_calls_are_counted(tmp_path: Path) -> None:
     with chat_server(call(("check_tensorboard", {}), tokens=(900, 20))) as server:
         judgement = consult(situation(tmp_path / "x.png"), server)
@@ -146,28 +160,34 @@ def test_ten_thousand_calls_in_one_message_are_no_judgement(tmp_path: Path) -> N
 
 
 def test_without_a_key_it_says_what_to_set(tmp_path: Path) -> None:
-    from ade_hpc.agent.budget import Allowance
-    from ade_hpc.agent.run import ask
-    from ade_hpc.spec.site import Llm
-    from tests.agent.situations import guard
-
     one = situation(tmp_path / "x.png")
     judgement = ask(one, guard(one), Allowance(), Llm(), {}, seconds=5)
     assert judgement.outcome == "failed"
     assert "OPENAI_API_KEY" in judgement.text
 
 
-def test_a_provider_without_its_package_says_which(tmp_path: Path) -> None:
-    from ade_hpc.agent.model import NoJudgement, chat_model
-    from ade_hpc.spec.site import Llm
+def test_another_provider_is_reached_by_its_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's is a part of langchain-openai, so it is here: other addresses, another header, the same judgement."""
+    text = TEXT.replace("model: scripted", "model: azure_openai:scripted").replace(
+        ", vision_model: scripted-vision", ""
+    )
+    one = situation(tmp_path / "x.png", text=text)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2025-01-01")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    with chat_server(DOWN) as server:
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url)
+        judgement = ask(one, guard(one), Allowance(), Llm(), {}, seconds=60)
+    assert judgement.decision is not None
+    assert judgement.decision.proposal.author == "model:azure_openai:scripted"
+    assert server.asked[0].headers["api-key"] == KEY
 
+
+def test_a_provider_without_its_package_says_which(tmp_path: Path) -> None:
     with pytest.raises(NoJudgement, match="pip install langchain-mistralai"):
         chat_model("mistralai:small", Llm(), {}, timeout_s=5)
 
 
 def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    from ade_hpc.agent.model import NoJudgement, key_from
-
     path = tmp_path / "key"
     path.write_text("sk-from-a-file-123\nmore\n")
     path.chmod(0o600)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,15 @@ def test_tokens_are_what_the_server_counted(tmp_path: Path) -> None:
         judgement = consult(situation(tmp_path / "x.png"), server)
     used = judgement.usage["scripted"]
     assert (used.calls, used.input, used.output) == (2, 3234, 11)
+
+
+def test_where_the_server_counts_nothing_the_estimate_stands(tmp_path: Path) -> None:
+    uncounted = replace(DOWN, body=DOWN.body.replace(b'"usage"', b'"other"'))
+    with chat_server(uncounted) as server:
+        judgement = consult(situation(tmp_path / "x.png"), server)
+    assert judgement.decision is not None
+    assert judgement.usage["scripted"].calls == 1
+    assert 1_000 < judgement.usage["scripted"].tokens < 5_000
 
 
 def test_an_incident_of_a_wordy_model_stays_within_its_tokens(tmp_path: Path) -> None:

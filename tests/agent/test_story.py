@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from ade_hpc.agent.budget import spent
 from ade_hpc.cli import wishes
 from ade_hpc.metrics.collect import collect
 from ade_hpc.report.history import story
+from ade_hpc.report.waiting import spending
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry
 from ade_hpc.store.records import load_attempt
@@ -36,6 +38,7 @@ limits: {mode: MODE, max_attempts: 6, cooldown: 0s}
 agent: {ask: ASK, model: scripted, vision_model: scripted-vision, where: WHERE}
 ```
 """
+PRICES = {name: {"input": 1.0, "output": 10.0} for name in ("scripted", "scripted-vision")}
 LOOK = call(("analyze_metric", {"tag": "loss/val", "question": "Where does it explode?"}))
 TOO_FAR = call(("modify_config", {"key": "optimizer.lr", "value": 1.0e-6, "reason": "the loss explodes"}))
 DOWN = call(("modify_config", {"key": "optimizer.lr", "value": 0.05, "reason": "the loss explodes"}))
@@ -52,7 +55,7 @@ def make(
     root: Path, server: ChatServer, *, mode: str = "auto", ask: str = "on-finding", where: str = "tick", **more: Any
 ) -> Project:
     """A project whose run explodes, and for which no rule is written."""
-    project = make_project(root, site={"llm": {"base_url": server.url, "prices": {}}}, **more)
+    project = make_project(root, site={"llm": {"base_url": server.url, "prices": PRICES}}, **more)
     wanted = PREFERENCES.replace("MODE", mode).replace("ASK", ask).replace("WHERE", where)
     (project.path / "preferences.md").write_text(wanted)
     project.commit("no rules")
@@ -102,10 +105,14 @@ def test_the_model_sees_the_picture_and_its_bounded_change_runs(tmp_path: Path, 
     answered = entries(project, "answered")[0].data
     assert [one["outcome"] for one in answered["decisions"]] == ["refuse", "allow"]
     assert server.asked[1].images == [Path(answered["picture"]).read_bytes()]
-    told = " ".join(event.text for event in story(project.folder)[0])
+    events, _ = story(project.folder)
+    told = " ".join(event.text for event in events)
+    assert all(event.more == () for event in events if event.kind in ("question", "answered"))
     assert answered["picture"] in told
     assert "max_factor" in told
     assert "model:scripted" in project.folder.memory.read_text()
+    cost = "4 calls of a model in 24 h, 4200 tokens, 0.0060 by the prices of site.yaml"
+    assert spending(project.ledger, project.site.llm.prices, now=time.time()) == cost
 
 
 def test_with_the_model_down_the_question_stays_open_and_a_later_tick_asks_it(

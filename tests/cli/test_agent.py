@@ -31,6 +31,7 @@ def test_the_preferences_of_that_demo_have_a_model_in_place_of_the_rule() -> Non
     assert wanted.agent is not None
     assert wanted.agent.model == wanted.agent.vision_model == "my/model:8b"
     assert "factor of ten" in wanted.prose
+    assert "the rule above" not in wanted.prose
 
 
 @pytest.mark.parametrize("command", ["approve", "reject", "revert"])
