@@ -15,6 +15,7 @@ import typer
 
 from ade_hpc.cli.entry import split_host
 from ade_hpc.cli.main import app
+from ade_hpc.errors import UsageError
 from tests.support.pages import PAGES, TOP, Command, commands
 
 PROGRAM = typer.main.get_command(app)
@@ -47,7 +48,10 @@ def spoken(words: Sequence[str]) -> Iterator[list[str]]:
 
 def problem(words: Sequence[str]) -> str:
     """What the program says of these words, empty where it would begin to work."""
-    _, words = split_host(words)
+    try:
+        _, words = split_host(words)
+    except UsageError as error:
+        return f"Missing: {error}"
     if not words:
         return ""
     try:
