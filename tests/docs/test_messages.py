@@ -37,7 +37,8 @@ def _text(node: ast.AST) -> str:
 
 def stands_in_the_code(message: str) -> bool:
     parts = [part for part in message.split("...") if part.strip()]
-    pattern = re.compile(".*".join(re.escape(part) for part in parts), re.DOTALL)
+    words = ".*".join(re.escape(part) for part in parts)
+    pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.DOTALL)  # no half words
     return any(pattern.search(text) for text in templates())
 
 
