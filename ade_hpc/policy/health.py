@@ -96,7 +96,7 @@ def _running(snapshot: Snapshot) -> Health:
     beat = _latest(snapshot)
     if snapshot.truth.state in _AT_REST:
         return Health("running", "suspended", f"{snapshot.truth.said_by}: {snapshot.truth.state}, by Slurm's will")
-    if beat is None or beat.trainer_started_at is None:
+    if beat is None or beat.trainer_started_at is None or beat.restart < snapshot.truth.restarts:
         return Health("starting", "", f"{snapshot.truth.said_by}; the trainer has not started yet")
     if snapshot.silent:
         return _silent(snapshot, beat)

@@ -141,6 +141,7 @@ def health(truth: JobTruth = RUNNING, **more: object) -> Health:
         (health(), "starting", ""),
         (health(beats=(BEAT,)), "running", ""),
         (health(beats=(BEAT,), silent=True), "lost", "silent"),
+        (health(replace(RUNNING, restarts=1), beats=(BEAT,), silent=True), "starting", ""),
         (health(replace(RUNNING, state="SUSPENDED"), beats=(BEAT,), silent=True), "running", "suspended"),
         (health(beats=(replace(BEAT, last_progress_at=700.0),)), "stalled", "no progress"),
         (health(beats=(replace(BEAT, trainer_state="T"),)), "stalled", "no progress"),
