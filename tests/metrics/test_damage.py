@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -82,7 +83,15 @@ def test_a_flipped_bit_in_a_header_costs_one_record(tmp_path: Path, bit: int) ->
     assert f"skipped {len(parts[101])} bytes" in curves.notes[0]
 
 
-@pytest.mark.parametrize("junk", [b"\x00" * 5000, b"\xff" * 5000, os.urandom(5000), b"\x01\x00\x00\x00\x00" * 3000])
+JUNK = {
+    "zeros": b"\x00" * 5000,
+    "ones": b"\xff" * 5000,
+    "noise": Random(5).randbytes(5000),
+    "lengths": b"\x01\x00\x00\x00\x00" * 3000,
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK.keys())
 def test_junk_in_the_middle_is_skipped(tmp_path: Path, junk: bytes) -> None:
     """Zeros (what NFS shows of pages that have not come) or garbage between frames cost nothing but themselves."""
     parts = frames()
