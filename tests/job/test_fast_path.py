@@ -55,6 +55,7 @@ def test_a_crash_is_named_and_answered_by_the_job_itself(supervised: Any) -> Non
     words = (project.folder.attempt(1).path / end.evidence).read_text().splitlines()
     assert words[-1] == "ValueError: bad batch at step 150"
     assert len(words) <= 51
+    assert not (project.folder.attempt(1).path / "local" / "cancel.json").exists(), "its own tick has cancelled it"
     assert_no_overlap(project)
     project.end()
 

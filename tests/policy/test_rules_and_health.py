@@ -151,6 +151,14 @@ def health(truth: JobTruth = RUNNING, **more: object) -> Health:
         (health(JobTruth("ended", "NODE_FAIL"), beats=(BEAT,)), "ended", "node-fail"),
         (health(JobTruth("ended", "PREEMPTED"), exits=(replace(EXIT, requeued=True),)), "ended", "preempted"),
         (health(JobTruth("ended", ""), exits=(replace(EXIT, final=False),)), "ended", "vanished"),
+        # its last record is there, and the queue still lists it: it is ending, unless it goes on in some way
+        (health(beats=(BEAT,), exits=(EXIT,)), "ended", "failed"),
+        (health(beats=(BEAT,), exits=(replace(EXIT, final=False),)), "running", ""),
+        (health(beats=(BEAT,), exits=(replace(EXIT, requeued=True),)), "running", ""),
+        (health(beats=(BEAT,), exits=(replace(EXIT, cause="preempted"),)), "running", ""),
+        (health(beats=(BEAT, replace(BEAT, node="n2")), exits=(EXIT,)), "running", ""),
+        (health(beats=(replace(BEAT, restart=1),), exits=(EXIT,)), "running", ""),
+        (health(replace(RUNNING, restarts=1), beats=(BEAT,), exits=(EXIT,)), "running", ""),
     ],
 )
 def test_the_verdict_on_the_process(seen: Health, verdict: str, cause: str) -> None:
