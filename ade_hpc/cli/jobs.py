@@ -138,7 +138,8 @@ def run_tick(
     try:
         site = load_site(os.environ)
         folders = experiments(registry_path(os.environ), tuple(names))
-        ticker = Ticker(site, opener(site), progress, dry_run, llm, (service.hold,))
+        others = tuple(one for one in experiments(registry_path(os.environ)) if one not in folders)
+        ticker = Ticker(site, opener(site), progress, dry_run, llm, (service.hold,), others=others)
         reports = (replace(ticker, leave_open=leave_open) if leave_open else ticker).tick(folders)
         code = exit_code(reports)
     except AdeError as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ade_hpc.errors import AdeError
 from ade_hpc.launch.lineage import job_of, submitted_experiment
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import JobRef
@@ -64,3 +65,11 @@ def load_supervised(folder: ExperimentDir, holds: tuple[Path, ...] = ()) -> Supe
         jobs=tuple(job for _, job in jobs),
         holds=holds,
     )
+
+
+def known_experiment(folder: ExperimentDir) -> Supervised | None:
+    """The same for one that only counts: None where it can't be read, as who looks after it will say."""
+    try:
+        return load_supervised(folder)
+    except AdeError:
+        return None

@@ -94,16 +94,22 @@ class Look:
 
 
 def look(
-    supervised: Sequence[Supervised], open_scheduler: Callable[[str], Observer], *, second_look: bool = True
+    supervised: Sequence[Supervised],
+    open_scheduler: Callable[[str], Observer],
+    *,
+    second_look: bool = True,
+    others: Sequence[Supervised] = (),
 ) -> Look:
     """Ask each scheduler once for the jobs of all experiments, and read all heartbeats.
 
     second_look: read stale heartbeats again after a beat should have come, all at once, which takes up to 45 s.
+    others: experiments that are not looked at, but whose jobs and submissions count for the caps of the site.
     """
     truths: dict[str, JobTruth] = {}
     degraded: dict[str, tuple[str, ...]] = {}
-    for kind in sorted({one.scheduler for one in supervised}):
-        jobs = [job for one in supervised if one.scheduler == kind for job in one.jobs]
+    everybody = [*supervised, *others]
+    for kind in sorted({one.scheduler for one in everybody}):
+        jobs = [job for one in everybody if one.scheduler == kind for job in one.jobs]
         seen = _ask(kind, jobs, open_scheduler)
         truths |= {job.job_id: _conclude(job, seen) for job in jobs}
         truths |= _failed_steps(kind, supervised, truths, open_scheduler)
@@ -113,7 +119,7 @@ def look(
     charged = {one.name: one.attempt for one in supervised if one.attempt is not None}
     beats = {name: load_heartbeats(attempt) for name, attempt in charged.items()}
     silent = _second_look(charged, beats, now) if second_look else frozenset()
-    return Look(now, truths, degraded, usage_of(supervised, truths, now=now), beats, silent)
+    return Look(now, truths, degraded, usage_of(everybody, truths, now=now), beats, silent)
 
 
 def _ask(kind: str, jobs: Sequence[JobRef], open_scheduler: Callable[[str], Observer]) -> Observation:

@@ -37,7 +37,7 @@ from ade_hpc.supervisor.act import Actor
 from ade_hpc.supervisor.advice import ADVICE, advice_on, charge_late, heed
 from ade_hpc.supervisor.consult import Pending, consult, open_question, open_since
 from ade_hpc.supervisor.evidence import last_words
-from ade_hpc.supervisor.experiment import Supervised, load_supervised
+from ade_hpc.supervisor.experiment import Supervised, known_experiment, load_supervised
 from ade_hpc.supervisor.observe import Look, look
 from ade_hpc.supervisor.record import describe, record_tick, remember_decision
 from ade_hpc.supervisor.reports import CLEAN, DEGRADED, FAILED, PERSON_NEEDED, Report, code_of, unexpected, unjudged
@@ -59,6 +59,7 @@ class Ticker:
 
     llm: False leaves every question open for a later tick, on a machine that can reach a model.
     holds: files whose existence pauses every experiment. leave_open: told every question that nobody is asked.
+    others: the user's further experiments, which this tick leaves alone; they count for the caps of the site.
     """
 
     site: Site
@@ -68,6 +69,7 @@ class Ticker:
     llm: bool = True
     holds: tuple[Path, ...] = ()
     leave_open: Callable[[Pending], None] = _nobody
+    others: tuple[ExperimentDir, ...] = ()
 
     def tick(self, folders: Sequence[ExperimentDir]) -> list[Report]:
         """One pass; a report for each experiment, in the order given."""
@@ -77,7 +79,8 @@ class Ticker:
         reports: dict[str, Report] = {}
         with ExitStack() as leases:
             supervised = [one for folder in folders if (one := self._enter(folder, leases, reports)) is not None]
-            seen = look(supervised, self.open_scheduler)
+            others = [one for folder in self.others if (one := known_experiment(folder)) is not None]
+            seen = look(supervised, self.open_scheduler, others=others)
             passes: list[Pending | None] = []
             for one in supervised:
                 passes.append(self._one(one, seen, reports, self_id))

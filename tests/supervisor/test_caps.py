@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,16 @@ def test_three_that_die_together_are_not_one_too_many(tmp_path: Path, site: Mapp
     refused = [report.decision.refusals for report in reports[1:] if report.decision is not None]
     assert refused == [(bound,), (bound,)]
     projects[0].wait_for_exit(2)
+
+
+def test_a_tick_of_one_counts_the_others(tmp_path: Path) -> None:
+    """A job that asks for its own tick must not be a way around the caps."""
+    projects = all_crashed(tmp_path, max_submissions_per_hour=3)
+    first, *others = projects
+    ticker = Ticker(first.site, lambda kind: first.scheduler, lambda step: None)
+    ticker = replace(ticker, others=tuple(project.folder for project in others))
+
+    report = ticker.tick([first.folder])[0]
+
+    assert report.decision is not None
+    assert report.decision.refusals == ("3 submissions in the last hour; the site allows 3",)
