@@ -27,7 +27,7 @@ class Account:
     home: Path
 
     def starts(
-        self, argv: list[str], env: Mapping[str, str], cwd: Path | None = None, timeout: float = 100
+        self, argv: list[str], env: Mapping[str, str], cwd: Path | None = None, timeout: float = 240
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as this user, with exactly this environment and its home."""
         who = pwd.getpwnam(self.name)
