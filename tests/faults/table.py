@@ -129,7 +129,7 @@ FAULTS = (
     Fault("SIGKILL of the sidecar", do.kill_sidecar, twin=SLOW_SIDECAR, setup=CONTAINED, ward="cgroups", **CRASH),
     Fault("SIGSTOP of the trainer", do.stop_trainer, "restart", SUSPENDED, "stalled", "unknown", fast=True),
     Fault("deadlock in a data loader", do.order("deadlock"), "restart", PAUSES, "stalled", "unknown", fast=True),
-    Fault("NaN loss", do.order("nan"), "change", OTHER_NAN, finding="nan", fast=True, lost=40),
+    Fault("NaN loss", do.order("nan"), "change", OTHER_NAN, finding="nan", fast=True, lost=400),
     Fault("host out of memory", do.order("eat too much"), "change", HUNGRY, "out-of-memory", "workload",
           setup=CONTAINED, ward="cgroups"),
     # the node

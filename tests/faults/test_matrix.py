@@ -16,6 +16,7 @@ import pytest
 from tests.faults.judge import Outcome
 from tests.faults.table import FAULTS, TWINS, Fault, Twin
 from tests.faults.ward import SIDE_BY_SIDE, ward
+from tests.support.images import image
 
 # Disturbing rows have a lab to themselves, one at a time; the nodes with cgroups of all labs share a folder.
 GROUPS = {"side by side": "faults", "alone": "faults alone", "cgroups": "cgroups"}
@@ -51,6 +52,7 @@ class Wards:
 
 @pytest.fixture(scope="session")
 def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wards]:
+    image("--base")  # found now: a test has a home, and a cache, of its own
     with ExitStack() as stack:
         yield Wards(tmp_path_factory, stack)
 
