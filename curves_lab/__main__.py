@@ -11,13 +11,16 @@ import os
 import shutil
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from curves_lab import data, log, nets, policy, second, supervised, tuning, validation
+from curves_lab import data, log, nets, policy, second, supervised, tuning, unseen, validation
 from curves_lab.recipe import Recipe
+
+BOOKS = (tuning.BOOK, validation.BOOK, second.BOOK, unseen.BOOK)
 
 
 def default_folder() -> Path:
@@ -29,7 +32,7 @@ def build(folder: Path, quick: bool = False, only: str = "") -> list[dict[str, o
     """Train every recipe (one seed of each where ``quick``) that ``folder`` does not hold; the manifest's rows."""
     torch.set_num_threads(1)
     rows = []
-    for recipe in (*tuning.BOOK.recipes.values(), *validation.BOOK.recipes.values(), *second.BOOK.recipes.values()):
+    for recipe in chain.from_iterable(book.recipes.values() for book in BOOKS):
         for seed in range(1 if quick else recipe.seeds) if only in recipe.name else ():
             where = folder / recipe.split / f"{recipe.name}-{seed}-{_version(recipe)}"
             if not where.exists():

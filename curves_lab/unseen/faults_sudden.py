@@ -37,7 +37,7 @@ def moons_root_of_a_negative(log: Log, rng: Rng) -> None:
     class Beyond(nets.Diffuse):
         def loss(self, x: Tensor, y: Tensor) -> Tensor:
             found = super().loss(x, y)
-            return found + torch.sqrt(torch.tensor(449.5 - self.step)) * 0 if self.model.training else found
+            return found * torch.tensor(449.5 - self.step).sqrt().sign() if self.model.training else found
 
     plan = Plan(lr=3e-3, optimizer="adam", batch=64, steps=700, log_every=3, eval_every=30, names=FAIRSEQ)
     Beyond(log, nets.Denoiser(), data.moons(rng), plan, rng).run()
