@@ -167,12 +167,6 @@ def stream_at_the_edge(log: Log, rng: Rng) -> None:
     stream_fit(log, rng, plan).run()
 
 
-@BOOK.add("oscillating", "test_loss:min", 0.5)
-def graph_rate_at_the_edge(log: Log, rng: Rng) -> None:
-    plan = Plan(lr=3.0, momentum=0.97, clip=1.0, batch=120, steps=300, log_every=1, eval_every=3, names=PLAIN)
-    graph_fit(log, rng, plan).run()
-
-
 # --- slow ---------------------------------------------------------------------------------------------------------
 
 
