@@ -30,19 +30,6 @@ from curves_lab.unseen.book import (
 )
 
 
-@BOOK.add("nan", "valid/loss:min", 0.5, since=450)
-def moons_root_of_a_negative(log: Log, rng: Rng) -> None:
-    """A noise schedule that leaves its range: the root of less than nothing."""
-
-    class Beyond(nets.Diffuse):
-        def loss(self, x: Tensor, y: Tensor) -> Tensor:
-            found = super().loss(x, y)
-            return found * torch.tensor(449.5 - self.step).sqrt().sign() if self.model.training else found
-
-    plan = Plan(lr=3e-3, optimizer="adam", batch=64, steps=700, log_every=3, eval_every=30, names=FAIRSEQ)
-    Beyond(log, nets.Denoiser(), data.moons(rng), plan, rng).run()
-
-
 @BOOK.add("nan", "validation/mse:min", 0.5, allowed="diverging")
 def experts_overflow(log: Log, rng: Rng) -> None:
     expert_fit(Silent(log), rng, Plan(lr=8.0, momentum=0.9, steps=300, names=RMSE)).run()
