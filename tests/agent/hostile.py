@@ -52,22 +52,25 @@ keys = st.one_of(st.sampled_from(["optimizer.lr", "optimizer.clip", "seed"]), te
 resumes = st.one_of(st.sampled_from(["last-healthy", "best", "weights", "none"]), texts)
 
 
-def _arguments(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    shapes: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-        "check_tensorboard": {"tags": st.lists(texts, max_size=12)},
-        "analyze_metric": {"tag": texts, "question": texts},
-        "restart_job": {"reason": texts, "resume": resumes},
-        "modify_config": {"key": keys, "value": values, "reason": texts, "resume": resumes},
-        "write_memory": {"text": texts},
-    }
-    given = st.fixed_dictionaries(shapes.get(name, {}))
-    odd = st.dictionaries(st.one_of(st.sampled_from(["key", "value", "changes", "author", "consent"]), texts), values)
-    return st.one_of(given, given, given, st.tuples(given, odd).map(lambda both: {**both[0], **both[1]}))
+SHAPES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "check_tensorboard": {"tags": st.lists(texts, max_size=12)},
+    "analyze_metric": {"tag": texts, "question": texts},
+    "restart_job": {"reason": texts, "resume": resumes},
+    "modify_config": {"key": keys, "value": values, "reason": texts, "resume": resumes},
+    "write_memory": {"text": texts},
+}
+odd = st.dictionaries(st.one_of(st.sampled_from(["key", "value", "changes", "author", "consent"]), texts), values)
 
 
-calls = st.one_of(st.sampled_from(TOOLS), st.sampled_from(["modify_config", "restart_job"]), texts).flatmap(
-    lambda name: st.tuples(st.just(name), _arguments(name))
-)
+def _call(names: st.SearchStrategy[str], shape: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """A tool and its arguments, now and then with some that it does not know. Built once: that is what takes time."""
+    given = st.fixed_dictionaries(shape)
+    more = st.tuples(given, odd).map(lambda both: {**both[0], **both[1]})
+    return st.tuples(names, st.one_of(given, given, given, more))
+
+
+_known = {name: _call(st.just(name), SHAPES.get(name, {})) for name in TOOLS}
+calls = st.one_of(*_known.values(), _known["modify_config"], _known["restart_job"], _call(texts, {}))
 sequences = st.lists(st.one_of(calls, calls, st.tuples(st.just("modify_config"), plausible)), min_size=1, max_size=7)
 
 

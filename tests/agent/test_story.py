@@ -173,7 +173,7 @@ def test_the_same_question_is_not_asked_twice(tmp_path: Path, server: ChatServer
     assert {report.code for report in (first, *later)} == {4}  # it was judged, and still nobody mends it
 
 
-@pytest.mark.parametrize(("tokens", "calls"), [((700, 20), 6), ((4_000, 900), 3), ((6_000, 100), 2)])
+@pytest.mark.parametrize(("tokens", "calls"), [((700, 20), 6), ((4_000, 900), 3), ((5_500, 100), 2)])
 def test_an_incident_has_one_budget_over_all_its_ticks(
     tmp_path: Path, server: ChatServer, tokens: tuple[int, int], calls: int
 ) -> None:

@@ -77,6 +77,7 @@ def test_conditions_combine(latest: float, fires: bool) -> None:
         ([1.0 - 0.01 * step for step in range(41)], False),  # a fall is a negative rise
         ([1.0] * 38 + [5.0] + [1.0] * 2, True),  # one wild point is noise
         ([1.0] * 20, False),  # shorter than the span
+        ([1.0] * 37, False),  # nearly as long
         ([0.0] * 60 + [1.0] * 41, True),  # what lies before the span does not count
         ([1.0] * 40 + [float("nan")] * 1, False),
         ([1.0] * 30 + [1.5] * 11, False),
