@@ -24,10 +24,9 @@ OFTEN = {"modify_config": 6, "restart_job": 2, "write_memory": 2}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers chat completions, one at a time."""
+    """Answers chat completions, one at a time, each on a connection of its own: a second client would else wait."""
 
     wbufsize = -1
-    protocol_version = "HTTP/1.1"
     llama: xllamacpp.Server
     dice: random.Random
 
