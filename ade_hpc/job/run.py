@@ -140,12 +140,19 @@ class _Start:
             if time.monotonic() >= next_look:
                 if self._is_over():
                     return None
-                fault = self.sidecar.look()
+                fault = self._look()
                 if fault is not None and self._may_end():
                     return fault
                 next_look = time.monotonic() + TOMBSTONE_EVERY_S
             time.sleep(POLL_S)
         return code
+
+    def _look(self) -> Fault | None:
+        try:
+            return self.sidecar.look()
+        except Exception as error:  # noqa: BLE001 - a fault of the sidecar's own must never harm the trainer
+            print(f"ade-hpc: the sidecar could not look ({type(error).__name__}: {error})", flush=True)
+            return None
 
     def _may_end(self) -> bool:
         """A run that is paused is only watched, whatever becomes of it."""
@@ -246,7 +253,7 @@ class _Start:
         evidence: str = "",
         fault: Fault | None = None,
     ) -> int:
-        self.sidecar.look()
+        self._look()
         now = time.time()
         self.exit = replace(
             self.exit,

@@ -90,13 +90,11 @@ class Sidecar:
         """From now on look at this trainer. Progress is the growth of the event files in ``tensorboard``, or a touch of
         ``ADE_PROGRESS`` by a trainer that writes none."""
         wanted = (self._fast.objective, *nonfinite.COMMON_LOSSES) if self._fast and self._fast.objective else ()
-        logged = Logged(tensorboard, wanted)
-        logged.look()
         self._looked_at = time.monotonic()
         self._watched = Watched(
             pid=trainer_pid,
             started_at=started_at,
-            logged=logged,
+            logged=Logged(tensorboard, wanted),
             learner=Learner(self._stall_floor_s, self._before),
             oom_before=cgroup.oom_kills() or 0,
             quiet_since=self._looked_at,

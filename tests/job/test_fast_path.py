@@ -78,13 +78,13 @@ def test_the_same_crash_again_without_progress_is_a_person_s(supervised: Any) ->
 
 
 def test_a_stalled_trainer_is_asked_for_its_stacks_and_ended(supervised: Any) -> None:
-    project = supervised(config={"hang_at": 150})
+    project = supervised(config={"hang_at": 400})
     project.submit()
 
     wait_for(lambda: _trains(project, 2), 40, "no successor")
 
     end = _end(project, 1)
-    assert (end.cause, end.last_step) == ("stalled", 150)
+    assert (end.cause, end.last_step) == ("stalled", 400)
     assert end.returncode
     assert end.burnt_s is not None
     assert 2 < end.burnt_s < 12
@@ -98,7 +98,7 @@ def test_a_stalled_trainer_is_asked_for_its_stacks_and_ended(supervised: Any) ->
 
 def test_no_signal_goes_to_a_trainer_that_did_not_ask_for_it(supervised: Any) -> None:
     """It dies of the TERM that everybody gets, not of a USR2 that it had no handler for."""
-    project = supervised(config={"hang_at": 150, "mute": True})
+    project = supervised(config={"hang_at": 400, "mute": True})
     project.submit()
 
     wait_for(lambda: _trains(project, 2), 40, "no successor")
@@ -128,7 +128,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_rule_lowers_the_rate(supe
 @pytest.mark.parametrize("mode", ["observe", "propose"])
 def test_without_the_right_to_act_a_living_trainer_is_left_alone(supervised: Any, mode: str) -> None:
     """Its stall shows in the heartbeat, and it lives on; a crash is told to a tick at once, which only says or asks."""
-    project = supervised(mode=mode, config={"hang_at": 150})
+    project = supervised(mode=mode, config={"hang_at": 400})
     project.submit()
 
     wait_for(lambda: project.tick().health.verdict == "stalled", 20, "the stall was not seen")
@@ -140,7 +140,7 @@ def test_without_the_right_to_act_a_living_trainer_is_left_alone(supervised: Any
 
 
 def test_a_hold_keeps_the_node_from_ending_anything(supervised: Any) -> None:
-    project = supervised(config={"hang_at": 150})
+    project = supervised(config={"hang_at": 400})
     project.submit()
     create_exclusive(project.folder.hold, b"")
 
@@ -194,3 +194,21 @@ def test_attempts_without_the_fast_path_ask_for_nothing(tmp_path: Path) -> None:
     time.sleep(1)
     assert project.ledger.of_kind("observed") == []
     assert json.loads(project.folder.attempt(1).record.read_text())["fast_path"] is None
+
+
+def test_a_sidecar_that_breaks_does_not_harm_the_trainer(tmp_path: Path) -> None:
+    """Whatever nobody has thought of: here every look at the event files raises."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "from ade_hpc.job.progress import Logged\ndef look(self):\n    raise RuntimeError('boom')\nLogged.look = look\n"
+    )
+    setup = [f"export PYTHONPATH={broken}"]
+    project = make_project(tmp_path, config={**COOL, "steps": 100}, experiment={"setup": setup})
+    project.submit()
+
+    assert project.wait_until_over(1) == "completed"
+
+    assert (
+        "the sidecar could not look (RuntimeError: boom)" in (project.folder.attempt(1).logs / "local.out").read_text()
+    )
