@@ -42,7 +42,7 @@ from tests.support.chat_server import KEY, ChatServer, chat_server, say
 from tests.support.project import Project, make_project, wait_for
 from tests.support.sshd import VENV, Laptop, LoginNode, login_node, make_offline_venv
 
-pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.timeout(900)]
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SITE = "scheduler: slurm\nheartbeat_interval: 1s\n"
 RESOURCES = {"partition": "main", "time": "10", "mem": "400M", "cpus_per_task": 1}
