@@ -97,7 +97,7 @@ def _deaths(one: Supervised, made: Sequence[Plan]) -> tuple[Death, ...]:
 
 
 def _death(attempt: int, data: Mapping[str, Any]) -> Death:
-    job, seen = data.get("job") or {}, data.get("seen") or {}
+    job, seen = _part(data, "job"), _part(data, "seen")
     step = seen.get("step")
     return Death(
         attempt,
@@ -115,8 +115,14 @@ def _troubles(ledger: Ledger) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
 
 
 def _word(data: Mapping[str, Any]) -> str:
-    health = data.get("health") or {}
+    """Total, whatever stands in the line: usage is counted over all experiments, and none may spoil it for the others."""
+    health = _part(data, "health")
     return trouble(Health(health.get("verdict", "unknown"), str(health.get("cause", ""))))
+
+
+def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _recent_starts(one: Supervised, made: Sequence[float], truths: Mapping[str, JobTruth], *, now: float) -> int:
@@ -134,7 +140,7 @@ def _suspects(supervised: Sequence[Supervised], *, now: float) -> tuple[str, ...
     died: dict[str, set[str]] = defaultdict(set)
     for one in supervised:
         for entry, data in _troubles(one.ledger):
-            node = str((data.get("job") or {}).get("nodes", ""))
+            node = str(_part(data, "job").get("nodes", ""))
             if _word(data) in NODE_FAULTS and now - entry.time < SUSPECT_FOR_S and node and not set(node) & set("[,"):
                 died[node].add(one.name)
     return tuple(sorted(node for node, names in died.items() if len(names) >= SUSPECT_AFTER))

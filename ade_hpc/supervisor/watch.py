@@ -22,7 +22,7 @@ from ade_hpc.metrics.detect import find
 from ade_hpc.metrics.objective import guess
 from ade_hpc.metrics.reader import event_files
 from ade_hpc.metrics.series import Curves
-from ade_hpc.model import Finding, Health, JobRef, JobTruth, Proposal
+from ade_hpc.model import Finding, Health, JobRef, JobTruth, Observation, Proposal
 from ade_hpc.policy.answers import answer
 from ade_hpc.policy.health import STALL_FLOOR_S, is_trouble, judge_watched
 from ade_hpc.policy.snapshot import Past, Snapshot
@@ -32,7 +32,7 @@ from ade_hpc.scheduler.states import conclude, explain_reason, with_steps
 from ade_hpc.spec.preference_fields import Objective
 
 SCHEMA = 1
-EVERY_S = 60.0  # the scheduler is asked at most once a minute
+EVERY_S = 60.0
 CLEAN, DEGRADED, PERSON_NEEDED = 0, 3, 4
 
 
@@ -61,14 +61,40 @@ def look(job_id: str, logdir: Path, scheduler: Scheduler, objective: Objective |
 
     Raises UsageError for what can't be a job id, or no folder.
     """
+    job = _job(job_id, logdir)
+    return _sight(job, scheduler.observe([job]), scheduler, objective)
+
+
+def follow(
+    job_id: str, logdir: Path, scheduler: Scheduler, objective: Objective | None, *, every_s: float = EVERY_S
+) -> Iterator[Sight]:
+    """A look every minute, until the job has ended.
+
+    The first look asks the queue and accounting and counts for two; from then on they are asked in turn, so that no
+    minute costs more than one call (invariant 9).
+    """
+    job = _job(job_id, logdir)
+    seen, turn = scheduler.observe([job]), 0
+    yield (sight := _sight(job, seen, scheduler, objective))
+    while sight.health.verdict != "ended":
+        time.sleep(every_s if turn else 2 * every_s)
+        seen, turn = scheduler.glance([job], seen, turn), turn + 1
+        yield (sight := _sight(job, seen, scheduler, objective))
+
+
+def _job(job_id: str, logdir: Path) -> JobRef:
     if not JOB_ID.fullmatch(job_id):
         raise UsageError(f"{job_id!r} is no job id: give the number that sbatch printed, as 1234 or 1234_5")
     if not logdir.is_dir():
         raise UsageError(f"{logdir}: is no folder; give the one that the job's TensorBoard events go to")
-    truth, degraded = _ask(JobRef(job_id, "", logdir), scheduler)
-    curves = collect([logdir])
+    return JobRef(job_id, "", logdir)
+
+
+def _sight(job: JobRef, seen: Observation, scheduler: Scheduler, objective: Objective | None) -> Sight:
+    truth, degraded = _truth(job, seen, scheduler)
+    curves = collect([job.attempt_dir])
     snapshot = Snapshot(
-        experiment=f"job {job_id}",
+        experiment=f"job {job.job_id}",
         now=time.time(),
         attempt=1,
         truth=truth,
@@ -79,22 +105,10 @@ def look(job_id: str, logdir: Path, scheduler: Scheduler, objective: Objective |
         resumable=True,  # nobody told us where its checkpoints are, and what its trainer can do with them
         takes_weights=True,
     )
-    health = judge_watched(snapshot, _last_write(logdir), stall_limit_s(curves))
+    health = judge_watched(snapshot, _last_write(job.attempt_dir), stall_limit_s(curves))
     findings = find(curves, objective or guess(curves))
     would = answer(snapshot, health, findings, model=False)
-    return Sight(job_id, snapshot, health, findings, judge_curves(curves, objective), would)
-
-
-def follow(
-    job_id: str, logdir: Path, scheduler: Scheduler, objective: Objective | None, *, every_s: float = EVERY_S
-) -> Iterator[Sight]:
-    """A look every minute, until the job has ended."""
-    while True:
-        sight = look(job_id, logdir, scheduler, objective)
-        yield sight
-        if sight.health.verdict == "ended":
-            return
-        time.sleep(every_s)
+    return Sight(job.job_id, snapshot, health, findings, judge_curves(curves, objective), would)
 
 
 def as_json(sight: Sight) -> dict[str, Any]:
@@ -130,8 +144,7 @@ def stall_limit_s(curves: Curves) -> float:
     return max(STALL_FLOOR_S, 3 * float(np.quantile(gaps, 0.99))) if len(gaps) else STALL_FLOOR_S
 
 
-def _ask(job: JobRef, scheduler: Scheduler) -> tuple[JobTruth, tuple[str, ...]]:
-    seen = scheduler.observe([job])
+def _truth(job: JobRef, seen: Observation, scheduler: Scheduler) -> tuple[JobTruth, tuple[str, ...]]:
     truth = conclude(seen.jobs[job.job_id], seen.queue, seen.accounting)
     if (truth.phase, truth.state) == ("ended", "FAILED"):
         truth = with_steps(truth, scheduler.steps([job]).get(job.job_id, ()))

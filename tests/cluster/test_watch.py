@@ -7,12 +7,20 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ade_hpc.launch.schedulers import open_scheduler
+from ade_hpc.spec.site import Site
+from ade_hpc.supervisor.watch import EVERY_S, follow
+from tests.support.counting import counted, wrap
 from tests.support.lab import Lab
 from tests.support.project import TRAINER, wait_for
 
+REAL_SLEEP = time.sleep
 CONFIG = {"steps": 500, "hot_from": 100_000, "checkpoint_every": 1000, "step_s": 0.01}
 
 
@@ -56,6 +64,28 @@ def test_a_job_of_somebody_elses_making_is_watched_from_its_first_event_to_its_e
     assert followed.returncode == 0, followed.stdout
     assert "ended (completed)" in followed.stdout
     assert not (Path(in_lab.env["HOME"]) / ".local").exists()
+
+
+def test_following_a_job_is_a_call_a_minute(in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look asks both and lasts for two minutes; then they are asked in turn, and its end is seen."""
+    job_id, logdir = trainer(in_lab, tmp_path, steps=300)
+    in_lab.wait_state(job_id, ["RUNNING"])
+    monkeypatch.setenv("PATH", wrap(tmp_path / "calls", in_lab.env["PATH"]))
+    minutes = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal minutes
+        minutes += seconds / EVERY_S
+        REAL_SLEEP(0.5)
+
+    monkeypatch.setattr("ade_hpc.supervisor.watch.time.sleep", sleep)
+    healths = []
+    for sight in follow(job_id, logdir, open_scheduler("slurm", Site()), None):
+        assert sum(counted(tmp_path / "calls").values()) <= max(minutes, 1) + 1
+        healths.append((sight.health.verdict, sight.health.cause))
+    assert healths[-1] == ("ended", "completed")
+    assert minutes > 3
+    assert set(counted(tmp_path / "calls")) == {"squeue", "sacct"}
 
 
 def test_a_watched_job_that_crashed_needs_a_person_and_hears_what_would_be_done(in_lab: Lab, tmp_path: Path) -> None:
