@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from ade_hpc.scheduler.scrontab import Entry, block
 from ade_hpc.store.lease import lease
 from ade_hpc.store.ledger import append
 from ade_hpc.store.registry import register
-from ade_hpc.store.service import LOG_KEEPS, Service
+from ade_hpc.store.service import LOG_KEEPS, Installed, Service
 from tests.support.project import Project, make_project
+from tests.support.stand_ins import slurm_of_stand_ins
 
 CRASHES = {"optimizer": {"lr": 0.05}, "steps": 10, "exit_at": 5, "exit_with": 3}
 
@@ -120,6 +122,36 @@ def test_one_tick_at_a_time(tmp_path: Path, registry: Path) -> None:
     assert "another tick is at work on it" in done.stdout
     assert done.returncode == 0
     assert len(project.folder.attempts()) == 1
+
+
+def test_a_tick_has_a_time_limit_of_its_own_and_its_silence_shows(
+    tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that cron runs, over a queue that hangs: it is ended, holds nothing, and the dead-man file tells."""
+    stand_ins = slurm_of_stand_ins(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{stand_ins.folder}:{os.environ['PATH']}")
+    project = make_project(tmp_path, kind="slurm", config=CRASHES)
+    project.submit()
+    register(registry, project.folder)
+    stand_ins.program("squeue", "exec sleep 60")
+    service, now = Service(registry), time.time()
+    service.record_install(Installed("cron", 60.0, "", now - 86400))
+    kept = {name: os.environ[name] for name in ("PATH", "ADE_SITE", "ADE_REGISTRY")}
+    argv = (sys.executable, "-P", "-m", "ade_hpc.cli", "tick")
+    line = block("cron", Entry(argv, kept, str(service.log), "* * * * *", {}, limit_s=4)).splitlines()[1]
+
+    began = time.monotonic()
+    command = ["/bin/sh", "-c", line.removeprefix("* * * * * ").replace(r"\%", "%")]
+    done = subprocess.run(command, env={"HOME": os.environ["HOME"]}, timeout=30, check=False)
+
+    assert 3.5 < time.monotonic() - began < 20
+    assert done.returncode == 124
+    assert service.last_tick() is None
+    assert service.overdue_s(now) is not None
+    stand_ins.program("squeue", "exit 0")
+    assert tick("--json").stdout, "the next one is not kept out by what it left"
+    assert "another tick" not in tick().stdout
+    assert service.overdue_s(time.time()) is None
 
 
 def test_a_tick_keeps_its_log_bounded(tmp_path: Path, registry: Path) -> None:
