@@ -101,7 +101,7 @@ def _overview(nights: Sequence[Night]) -> str:
 
 def _first(night: Night) -> str:
     """What a person reads before they choose where to begin."""
-    return f"<small>{coded(night.needs[0], 160)}</small>" if night.needs else ""
+    return f"<small>{coded(night.needs[0], 110)}</small>" if night.needs else ""
 
 
 def _section(night: Night, number: int, detail: Detail) -> str:

@@ -114,6 +114,15 @@ def test_every_number_is_the_ledger_s(tmp_path: Path) -> None:
     assert ".pt of attempt 1" in page.text
     assert "Nothing needs a person" in page.text
 
+    both = page_of(night, replace(night, name="its twin"))
+    assert both.numbers["all-attempts"] == "4"
+    assert "2 not made by a person" in both.text
+    assert float(both.numbers["all-gpu-hours-used"]) == pytest.approx(2 * night.gpu.used, abs=0.01)
+    assert float(both.numbers["all-gpu-hours-saved"]) == pytest.approx(2 * bound, abs=0.01)
+    assert both.numbers["all-tokens"] == "2000"
+    assert "4 calls, cost 0.0038" in both.text
+    assert "all-attempts" not in page.numbers, "of one experiment its own numbers are enough"
+
 
 @pytest.mark.parametrize(
     ("mode", "config", "sentence"),
