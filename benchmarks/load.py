@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import machine, table, timed
+from benchmarks.week_cast import GITCONFIG
 from tests.cluster.conftest import Lab, lab_in, slurm_lab
 from tests.support.counting import counted, wrap
 from tests.support.project import Project, make_project, wait_for
@@ -169,6 +170,8 @@ def main() -> None:
     counts = tuple(int(word) for word in sys.argv[1:]) or COUNTS
     root = Path(tempfile.mkdtemp(prefix="ade-load-"))
     rows = []
+    (root / "gitconfig").write_text(GITCONFIG)
+    os.environ["GIT_CONFIG_GLOBAL"] = str(root / "gitconfig")
     try:
         for count in counts:
             folder = root / str(count)

@@ -9,6 +9,7 @@ processes, nodes and daemons. FOLDER keeps the report. It takes half an hour, an
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from typing import Any
 
 from benchmarks import week_oracle as oracle
 from benchmarks.measuring import machine, table
-from benchmarks.week_cast import CAST, Member, write_project, write_site
+from benchmarks.week_cast import CAST, GITCONFIG, Member, write_project, write_site
 from benchmarks.week_faults import FAULTS, Scene, draw
 from benchmarks.week_watch import Watcher
 from tests.cluster.conftest import Lab, lab_in, slurm_lab
@@ -32,7 +33,6 @@ from tests.support.counting import counted, wrap
 
 TICKS, EVERY_S, A_FAULT = 168, 6.0, 0.35
 TICK_LIMIT_S = 120.0
-GITCONFIG = "[user]\n\tname = A Researcher\n\temail = researcher@example.org\n[init]\n\tdefaultBranch = main\n"
 LOWER = call(("modify_config", {"key": "optimizer.lr", "value": 0.05, "reason": "the loss explodes"}))
 TOKENS = 1050  # of each answer of the scripted model
 
@@ -260,6 +260,8 @@ def main() -> int:
     ticks, seed = _arguments()
     root = Path(tempfile.mkdtemp(prefix="ade-week-"))
     lab_root = root / "lab"
+    (root / "gitconfig").write_text(GITCONFIG)
+    os.environ["GIT_CONFIG_GLOBAL"] = str(root / "gitconfig")
     try:
         up = slurm_lab("up", lab_root)
         if up.returncode:

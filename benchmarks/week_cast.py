@@ -17,6 +17,7 @@ STEP_S = 0.12
 LONG = 100_000  # steps: longer than any week
 LIVE_CAP, SUBMISSIONS_CAP = 10, 45
 TOKENS_A_DAY = 6000
+GITCONFIG = "[user]\n\tname = A Researcher\n\temail = researcher@example.org\n[init]\n\tdefaultBranch = main\n"
 
 PREFERENCES = """# What I want
 
