@@ -115,7 +115,7 @@ def _troubles(ledger: Ledger) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
 
 
 def _word(data: Mapping[str, Any]) -> str:
-    """Total, whatever stands in the line: usage is counted over all experiments, and none may spoil it for the others."""
+    """Total, whatever stands there: usage is counted over all experiments, and none may spoil it for the others."""
     health = _part(data, "health")
     return trouble(Health(health.get("verdict", "unknown"), str(health.get("cause", ""))))
 
