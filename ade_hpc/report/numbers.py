@@ -69,7 +69,7 @@ def _list(tiles: Iterable[Tile]) -> str:
 
 def _tokens(key: str, usage: Usage, money: float | None) -> Tile:
     paid = "no price in site.yaml" if money is None else f"cost {money:.4f}"
-    return key, "Model tokens", f"{usage.tokens}", f"{usage.calls} calls, {paid}"
+    return key, "Model tokens", f"{usage.tokens}", f"{usage.calls} call{'s' if usage.calls != 1 else ''}, {paid}"
 
 
 def _goal_tile(goal: Goal | None) -> Iterable[Tile]:
