@@ -126,7 +126,7 @@ class Week:
             found += oracle.repository(member, project)
             given = tokens if member.name == "asks-a-model" else 0
             found += oracle.report(member, told.get(member.name), mine, project, given)
-            found += oracle.left_alone(member, told.get(member.name), mine, gone)
+            found += oracle.left_alone(member, told.get(member.name), mine, cancelled=gone)
         for fault in self.scene.faults:
             if fault.kind == "scancel":
                 found += oracle.brought_back(fault.target, fault.at, oracle.of(rows, fault.target))

@@ -246,7 +246,7 @@ def report(member: Member, told: Told | None, rows: Sequence[JobLife], project: 
         yield f"{member.name}: the report says {numbers.get('tokens')} tokens, the server gave {tokens}"
 
 
-def left_alone(member: Member, told: Told | None, rows: Sequence[JobLife], cancelled: bool) -> Iterator[str]:
+def left_alone(member: Member, told: Told | None, rows: Sequence[JobLife], *, cancelled: bool) -> Iterator[str]:
     """Nobody's run is dead without a word: it lives, is done, was cancelled by its user, or a person is called."""
     last = max(rows, key=lambda row: (row.attempt, row.submit), default=None)
     if last is None or last.state in LIVE or last.state == "COMPLETED" or (cancelled and last.state == "CANCELLED"):

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import week_oracle as oracle
 from benchmarks.week import run_week
-from benchmarks.week_cast import CAST
+from benchmarks.week_cast import CAST, LIVE_CAP, SUBMISSIONS_CAP, Member
+from benchmarks.week_oracle import JobLife
+from benchmarks.week_watch import Life
 from tests.cluster.conftest import Lab
+from tests.metrics.event_files import NAME, scalar, write
 
 NAMES = ("steady", "explodes", "spotkill")
 FAULTS = (
@@ -23,7 +27,7 @@ FAULTS = (
 )
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_twelve_hours_with_faults(lab: Lab, tmp_path: Path) -> None:
     """No overlap, no budget or cap exceeded, nobody forgotten, and the report says what accounting says."""
     members = [member for member in CAST if member.name in NAMES]
@@ -31,3 +35,32 @@ def test_twelve_hours_with_faults(lab: Lab, tmp_path: Path) -> None:
     assert result["violations"] == []
     assert result["faults"] >= len(FAULTS)
     assert result["attempts"] > len(NAMES), "something was repaired"
+
+
+def test_these_judges_would_notice(tmp_path: Path) -> None:
+    """Each of them, on what must not be."""
+    life = Life(1, "a", 1, 100.0, 130.0)
+    assert len(list(oracle.overlaps([life, Life(2, "a", 2, 129.0, 140.0)]))) == 1
+    assert list(oracle.overlaps([life, Life(2, "a", 2, 131.0, 140.0), Life(3, "b", 1, 100.0, 140.0)])) == []
+
+    for start, first in (("0001", 0.0), ("0002", 50.0)):
+        folder = tmp_path / "attempts" / start / "tensorboard" / "0"
+        folder.mkdir(parents=True)
+        write(folder / NAME, [scalar("x", step, 1.0, first + step) for step in range(60)])
+    assert len(list(oracle.event_overlaps(tmp_path))) == 1
+
+    def job(name: str, attempt: int, state: str = "RUNNING", hours: float = 0.0) -> JobLife:
+        return JobLife(f"{name}-{attempt}", name, attempt, state, 0.0, 0.0, None, hours * 3600, 1)
+
+    member = Member("a", limits={"max_attempts": 2, "gpu_hours": 1.0})
+    assert len(list(oracle.budgets(member, [job("a", 1), job("a", 2), job("a", 3, hours=1.1)]))) == 2
+    assert len(list(oracle.budgets(Member("a", limits={"mode": "observe"}), [job("a", 1), job("a", 2)]))) == 1
+    crowd = [job(f"n{number}", 1) for number in range(LIVE_CAP + 1)]
+    assert list(oracle.caps(crowd[:-1], [0.0])) == []
+    assert len(list(oracle.caps(crowd, [0.0]))) == len(crowd)
+    assert len(list(oracle.caps([], [float(number) for number in range(SUBMISSIONS_CAP + 1)]))) == 1
+
+    failed, quiet = [job("a", 1, "FAILED")], oracle.Told("a", "Nothing needs a person.")
+    assert len(list(oracle.left_alone(member, quiet, failed, cancelled=False))) == 1
+    assert list(oracle.left_alone(member, oracle.Told("a", "Needs a person"), failed, cancelled=False)) == []
+    assert len(list(oracle.brought_back("a", -5.0, failed))) == 1
