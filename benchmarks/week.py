@@ -64,10 +64,9 @@ class Week:
     # --- an hour ---
 
     def hour(self, fault: str | None) -> None:
-        """Who waits tries to come in, something may happen, the tick comes, and what was broken for it is mended."""
-        self.waiting = [
-            member for member in self.waiting if self.ade("submit", str(self.files[member.name])).returncode
-        ]
+        """Whoever waits first tries to come in, something happens or not, the tick comes, and what broke is mended."""
+        if self.waiting and self.ade("submit", str(self.files[self.waiting[0].name])).returncode == 0:
+            self.waiting = self.waiting[1:]
         self.scene.how = "whole"
         if fault:
             self.scene.inject(fault)

@@ -13,10 +13,10 @@ import yaml
 from tests.support.project import make_project
 
 HEALTHY, TOO_HOT = 0.05, 0.5
-STEP_S = 0.12
+STEP_S = 0.2
 LONG = 100_000  # steps: longer than any week
 LIVE_CAP, SUBMISSIONS_CAP = 10, 45
-TOKENS_A_DAY = 6000
+TOKENS_A_DAY = 30_000
 GITCONFIG = "[user]\n\tname = A Researcher\n\temail = researcher@example.org\n[init]\n\tdefaultBranch = main\n"
 
 PREFERENCES = """# What I want
@@ -93,8 +93,8 @@ def write_site(root: Path, llm_url: str) -> Path:
     """The site file of the week: short timers, two caps that will be reached, and a price for the model."""
     settings = {
         "runs_dir": str(root / "runs"),
-        "heartbeat_interval": "2s",
-        "slurm_timeout": "8s",
+        "heartbeat_interval": "3s",
+        "slurm_timeout": "20s",
         "max_live_attempts": LIVE_CAP,
         "max_submissions_per_hour": SUBMISSIONS_CAP,
         "llm": {"base_url": llm_url, "prices": {"scripted": {"input": 1.0, "output": 10.0}}},
