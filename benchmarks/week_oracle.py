@@ -49,7 +49,7 @@ class JobLife:
 def accounting(lab: Lab) -> list[JobLife]:
     """Every life of every job of ours, oldest first."""
     argv = ["env", "SLURM_TIME_FORMAT=%s", "sacct", "-D", "-X", "-n", "-P", "-S", "now-1days", "-o", COLUMNS]
-    rows = (line.split("|") for line in lab.run(argv).stdout.splitlines())
+    rows = (line.split("|") for line in lab.run(argv, timeout=120).stdout.splitlines())
     return [found for row in rows if (found := _job_life(row)) is not None]
 
 
