@@ -31,7 +31,7 @@ from tests.cluster.conftest import Lab, lab_in, slurm_lab
 from tests.support.chat_server import KEY, ChatServer, call, chat_server
 from tests.support.counting import counted, wrap
 
-TICKS, EVERY_S, A_FAULT = 168, 6.0, 0.35
+TICKS, EVERY_S, A_FAULT = 168, 4.0, 0.35
 TICK_LIMIT_S = 180.0
 LOWER = call(("modify_config", {"key": "optimizer.lr", "value": 0.05, "reason": "the loss explodes"}))
 TOKENS = 1050  # of each answer of the scripted model

@@ -68,8 +68,7 @@ def test_a_job_of_somebody_elses_making_is_watched_from_its_first_event_to_its_e
 
 def test_following_a_job_is_a_call_a_minute(in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first look asks both and lasts for two minutes; then they are asked in turn, and its end is seen."""
-    job_id, logdir = trainer(in_lab, tmp_path, steps=300)
-    in_lab.wait_state(job_id, ["RUNNING"])
+    job_id, logdir = trainer(in_lab, tmp_path, steps=1000)
     monkeypatch.setenv("PATH", wrap(tmp_path / "calls", in_lab.env["PATH"]))
     minutes = 0.0
 
