@@ -23,16 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from ade_hpc.launch.schedulers import open_scheduler
+from ade_hpc.launch.submit import submit
+from ade_hpc.spec.experiment import load_experiment
+from ade_hpc.spec.site import load_site
 from benchmarks.measuring import machine, table, timed
 from benchmarks.week_cast import GITCONFIG
 from tests.cluster.conftest import Lab, lab_in, slurm_lab
 from tests.support.counting import counted, wrap
-from tests.support.project import Project, make_project, wait_for
+from tests.support.project import make_project, wait_for
 
 COUNTS = (1, 10, 100)
 MINUTE_S, HOUR_S = 60.0, 3600.0
 TICKS = 3
-HEARTBEAT_S = 30.0  # the default of site.yaml
 RESOURCES = {"partition": "main", "time": "30", "mem": "100M", "cpus_per_task": 1}
 TRAINER = {"optimizer": {"lr": 0.05}, "steps": 100_000, "step_s": 5.0, "checkpoint_every": 100_000}
 TRAINERS_OWN = ("tensorboard", "checkpoints", "scratch", "logs")  # what the trainer writes is the user's
@@ -72,9 +77,9 @@ def measure(lab: Lab, root: Path, count: int) -> dict[str, Any]:
     calls = root / "calls"
     os.environ["PATH"] = path = wrap(calls, lab.env["PATH"])
     (root / "site.yaml").write_text(f"runs_dir: {root}/runs\nmax_submissions_per_hour: 1000\nmax_live_attempts: 1000\n")
+    os.environ["ADE_SITE"] = str(root / "site.yaml")
     env = {**lab.env, "PATH": path, "ADE_SITE": str(root / "site.yaml"), "ADE_REGISTRY": str(root / "registry")}
-    projects = [_project(root, number) for number in range(count)]
-    submitting, _ = timed(lambda: [project.submit() for project in projects])
+    submitting, _ = timed(lambda: submit_all(root, count))
     submit_calls, submitted = counted(calls), look(root / "runs")
     running = _wait_until_they_train(lab, count)
     started = Counter(counted(calls)) - submit_calls  # a job's own: the one srun of its script is none of these
@@ -111,15 +116,24 @@ def measure(lab: Lab, root: Path, count: int) -> dict[str, Any]:
     }
 
 
-def _project(root: Path, number: int) -> Project:
-    return make_project(
-        root / f"p{number:03d}",
-        kind="slurm",
-        mode="auto",
-        experiment={"name": f"load-{number:03d}", **RESOURCES},
-        config=TRAINER,
-        site={"runs_dir": str(root / "runs"), "heartbeat_interval": f"{HEARTBEAT_S:.0f}s"},
-    )
+def submit_all(root: Path, count: int) -> None:
+    """Experiments of one repository, as a user has them."""
+    project = make_project(root, kind="slurm", mode="auto", config=TRAINER)
+    fields = yaml.safe_load((project.path / "experiment.yaml").read_text())
+    for number in range(count):
+        mine = {**fields, "name": f"load-{number:03d}", **RESOURCES}
+        project.write(f"experiment-{number:03d}.yaml", yaml.safe_dump(mine, sort_keys=False))
+    project.commit("all of them")
+    site = load_site(os.environ)
+    for path in sorted(project.path.glob("experiment-*.yaml")):
+        submit(
+            load_experiment(path, site),
+            site,
+            open_scheduler("slurm", site),
+            root / "registry",
+            allow_dirty=False,
+            announce=lambda step: None,
+        )
 
 
 def _wait_until_they_train(lab: Lab, count: int) -> int:

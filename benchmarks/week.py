@@ -8,6 +8,7 @@ processes, nodes and daemons. FOLDER keeps the report. It takes half an hour, an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -160,11 +161,14 @@ def run_week(
     with chat_server(LOWER) as chat, Watcher(root) as watcher:
         week = _begin(root, lab, members, Scene(lab, watcher, dice), chat)
         try:
-            for number in range(ticks):
-                began = time.monotonic()
-                week.scene.tick = number
-                week.hour(faults[number] if number < len(faults) else draw(dice) if dice.random() < A_FAULT else None)
-                time.sleep(max(0.0, every_s - (time.monotonic() - began)))
+            with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the week early; what there was is judged
+                for number in range(ticks):
+                    began = time.monotonic()
+                    week.scene.tick = number
+                    week.hour(
+                        faults[number] if number < len(faults) else draw(dice) if dice.random() < A_FAULT else None
+                    )
+                    time.sleep(max(0.0, every_s - (time.monotonic() - began)))
             return _end(week, chat)
         finally:
             week.scene.mend(everything=True)
