@@ -89,6 +89,7 @@ WRONG: dict[str, tuple[Callable[[Project], Any], str]] = {
 }
 
 
+@pytest.mark.timeout(300)
 def test_eleven_wrong_things_are_eleven_reports_and_the_twelfth_is_answered(tmp_path: Path, registry: Path) -> None:
     """Each in one sentence, none a traceback; and whoever comes last in the alphabet is started again all the same."""
     projects = {name: crashed(tmp_path, registry, name) for name in (*WRONG, "zz-fine")}
