@@ -31,7 +31,7 @@ from ade_hpc.spec.experiment import load_experiment
 from ade_hpc.spec.site import load_site
 from benchmarks.measuring import machine, table, timed
 from benchmarks.week_cast import GITCONFIG
-from tests.cluster.conftest import Lab, lab_in, slurm_lab
+from tests.support.lab import Lab, lab_in, slurm_lab
 from tests.support.counting import counted, wrap
 from tests.support.project import make_project, wait_for
 

@@ -28,7 +28,7 @@ from benchmarks.measuring import machine, table
 from benchmarks.week_cast import CAST, GITCONFIG, Member, write_project, write_site
 from benchmarks.week_faults import FAULTS, Scene, draw
 from benchmarks.week_watch import Watcher
-from tests.cluster.conftest import Lab, lab_in, slurm_lab
+from tests.support.lab import Lab, lab_in, slurm_lab
 from tests.support.chat_server import KEY, ChatServer, call, chat_server
 from tests.support.counting import counted, wrap
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.week_watch import Life, Watcher, parent, state
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 
 NODES = ("n1", "n2", "n3")
 NODE_AWAY_TICKS = 5

@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from benchmarks.week_cast import LIVE_CAP, SUBMISSIONS_CAP, Member
 from benchmarks.week_watch import Life
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 
 LIVE = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING")
 HOUR_S = 3600.0

@@ -25,6 +25,7 @@ Consent = Literal["none", "approved", "own"]
 
 NOTE_LIMIT = 600
 NOTES_A_QUESTION = 2
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 3600.0, 24 * 3600.0  # after submissions that were refused
 
 
 def judge(
@@ -100,9 +101,23 @@ def _patience(
     waited = math.inf if past.last_change_at is None else snapshot.now - past.last_change_at
     if proposal.changes and waited < limits.cooldown_s:
         yield f"cooldown: the last change was {waited:.0f} s ago, {limits.cooldown_s:.0f} s must pass"
+    yield from _backoff(past, snapshot)
     for change in proposal.changes:
         if _flips(change, past):
             yield f"{change.key} was turned back once already (flip-flop): a person must say where it should be"
+
+
+def _backoff(past: Past, snapshot: Snapshot) -> Iterator[str]:
+    """One refusal may have been about the moment, or about nodes that we kept out; more of them are about the request.
+    Each try counts into the site's cap of submissions, so they come an hour, two hours, ... and a day apart."""
+    if past.refusals < 2 or past.refused_at is None:
+        return
+    pause = min(FIRST_PAUSE_S * 2 ** (past.refusals - 2), LONGEST_PAUSE_S)
+    if snapshot.now - past.refused_at < pause:
+        yield (
+            f"its last {past.refusals} submissions were refused: mend what `ade-hpc history {snapshot.experiment}` "
+            f"says; the next try comes {pause / 3600:.0f} h after the last one"
+        )
 
 
 def _flips(change: Change, past: Past) -> bool:

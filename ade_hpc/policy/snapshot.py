@@ -34,7 +34,8 @@ class Past:
     times its time limit). rule_uses: how often each rule has changed something. live_attempts and recent_submissions
     are this user's, over all experiments, for the caps of the site file. deaths: of the attempts before this one,
     oldest first, as long as each was only started again: a change or a person begins anew. recent_starts: of this
-    experiment within an hour, requeues included. suspects: nodes on which several experiments died.
+    experiment within an hour, requeues included. suspects: nodes on which several experiments died. refusals: how many
+    submissions in a row came to nothing since the attempt in charge, the last of them at refused_at.
     """
 
     attempts: int = 0
@@ -48,6 +49,8 @@ class Past:
     deaths: tuple[Death, ...] = ()
     recent_starts: int = 0
     suspects: tuple[str, ...] = ()
+    refusals: int = 0
+    refused_at: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

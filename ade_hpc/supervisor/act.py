@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ade_hpc.errors import AdeError, RepoError, SchedulerSilent, StoreError, SubmitUnclear
@@ -22,6 +23,8 @@ from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import append
 from ade_hpc.store.records import ParentRecord, load_attempt, supersede, superseded_by
 from ade_hpc.supervisor.experiment import Supervised
+
+NODE_LIST = re.compile(r"(?:[^,\[]|\[[^]]*\])+")  # a comma between brackets parts no nodes: n[1,3]
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,16 @@ class Actor:
             for name, value in proposal.resources.items()
             if isinstance(value, str | int | bool)
         }
-        excluded = [str(before.get("exclude") or self.one.experiment.exclude or "")]
-        new = [
-            node for node in (*proposal.exclude_nodes, *snapshot.past.suspects) if node not in excluded[0].split(",")
-        ]
-        if new:
-            asked["exclude"] = ",".join(nodes for nodes in dict.fromkeys([*excluded, *new]) if nodes)
-        return {**before, **asked}
+        asked["exclude"] = ",".join(dict.fromkeys(self._kept_out(before, snapshot, proposal)))
+        return {name: value for name, value in {**before, **asked}.items() if name != "exclude" or value}
+
+    def _kept_out(self, before: Mapping[str, object], snapshot: Snapshot, proposal: Proposal) -> list[str]:
+        """Nodes: the experiment's own, and those that we keep out, unless Slurm has just refused what we asked for:
+        they may be all that there are."""
+        own = str(self.one.experiment.exclude or "")
+        ours = [str(before.get("exclude") or ""), *proposal.exclude_nodes, *snapshot.past.suspects]
+        named = ",".join([own, *([] if snapshot.past.refusals else ours)])
+        return [node for node in NODE_LIST.findall(named) if node]
 
     def _parent(
         self, current: AttemptDir, snapshot: Snapshot, proposal: Proposal, preferences: Preferences

@@ -66,7 +66,15 @@ def past_of(one: Supervised, truths: Mapping[str, JobTruth], usage: Usage, *, no
         deaths=_deaths(one, [plan for _, plan in made]),
         recent_starts=_recent_starts(one, [time for time, _ in made], truths, now=now),
         suspects=usage.suspects,
+        refusals=len(given_up := _given_up(one)),
+        refused_at=given_up[-1].time if given_up else None,
     )
+
+
+def _given_up(one: Supervised) -> list[Entry]:
+    """The plans that came to nothing since the attempt in charge was made."""
+    current = one.attempt.number if one.attempt is not None else 0
+    return [entry for entry in one.ledger.of_kind("refused") if entry.data.get("attempt", 0) > current]
 
 
 def _all_changes(changed: Sequence[tuple[float, Plan]]) -> tuple[Change, ...]:

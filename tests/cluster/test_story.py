@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ade_hpc.launch.plan import Plan
 from ade_hpc.metrics.collect import collect
 from ade_hpc.store.records import load_attempt, load_exits, load_heartbeats
 from tests.support.lab import Lab
@@ -242,3 +244,24 @@ def test_an_image_that_changed_since_submit_does_not_start(in_lab: Lab, tmp_path
     assert project.wait_for_exit(1, 40) == "image-changed"
 
     assert not lives(project)
+
+
+def test_a_node_is_let_in_again_where_there_is_no_other(in_lab: Lab, tmp_path: Path) -> None:
+    """Kept out, its only node leaves Slurm nothing to run it on: that is tried once, and then again without."""
+    crashes = {**LEARNS, "exit_at": 30, "exit_with": 3}
+    project = on_slurm(tmp_path, partition="side", config=crashes)
+    rule = "rules: [{name: elsewhere, when: {health: failed}, do: {exclude_node: true}}]"
+    text = (project.path / "preferences.md").read_text()
+    project.write("preferences.md", re.sub("rules: .*", rule, text))
+    project.commit("not there again")
+    project.submit()
+    project.wait_until_over(1)
+
+    reports = [project.tick(), project.tick()]
+
+    assert any("refused" in problem for problem in reports[0].problems)
+    assert reports[1].done
+    assert [entry.data["attempt"] for entry in project.ledger.of_kind("refused")] == [2]
+    plans = [Plan.from_json(entry.data) for entry in project.ledger.of_kind("intent")]
+    assert [plan.directives.get("exclude") for plan in plans] == [None, "n4", None]
+    project.wait_until_over(3)

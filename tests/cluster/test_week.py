@@ -12,7 +12,7 @@ from benchmarks.week import run_week
 from benchmarks.week_cast import CAST, LIVE_CAP, SUBMISSIONS_CAP, Member
 from benchmarks.week_oracle import JobLife
 from benchmarks.week_watch import Life
-from tests.cluster.conftest import Lab
+from tests.support.lab import Lab
 from tests.metrics.event_files import NAME, scalar, write
 
 NAMES = ("steady", "explodes", "spotkill")

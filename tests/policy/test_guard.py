@@ -161,3 +161,22 @@ def test_nothing_is_done_to_what_is_paused_whoever_wants_it(action: str, consent
     decision = judge(proposal, paused, RUNNING, (), preferences(), Site(), consent=consent)  # type: ignore[arg-type]  # parametrized
     assert decision.outcome == "refuse"
     assert decision.refusals[0] == "paused by ada"
+
+
+@pytest.mark.parametrize(
+    ("refusals", "hours_ago", "outcome"),
+    [
+        (1, 0.0, "allow"),
+        (2, 0.9, "refuse"),
+        (2, 1.1, "allow"),
+        (4, 3.9, "refuse"),
+        (4, 4.1, "allow"),
+        (30, 25, "allow"),
+    ],
+)
+def test_what_slurm_refuses_is_not_tried_again_at_every_tick(refusals: int, hours_ago: float, outcome: str) -> None:
+    """Once at the next tick, then an hour later, two, four, and at last once a day."""
+    past = replace(SNAPSHOT.past, refusals=refusals, refused_at=SNAPSHOT.now - hours_ago * 3600)
+    decision = decide(change("optimizer.lr", 0.05), replace(SNAPSHOT, past=past))
+    assert decision.outcome == outcome
+    assert outcome == "allow" or "`ade-hpc history tiny`" in decision.refusals[0]
