@@ -31,8 +31,8 @@ from ade_hpc.spec.experiment import load_experiment
 from ade_hpc.spec.site import load_site
 from benchmarks.measuring import machine, table, timed
 from benchmarks.week_cast import GITCONFIG
-from tests.support.lab import Lab, lab_in, slurm_lab
 from tests.support.counting import counted, wrap
+from tests.support.lab import Lab, lab_in, slurm_lab
 from tests.support.project import make_project, wait_for
 
 COUNTS = (1, 10, 100)

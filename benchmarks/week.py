@@ -28,9 +28,9 @@ from benchmarks.measuring import machine, table
 from benchmarks.week_cast import CAST, GITCONFIG, Member, write_project, write_site
 from benchmarks.week_faults import FAULTS, Scene, draw
 from benchmarks.week_watch import Watcher
-from tests.support.lab import Lab, lab_in, slurm_lab
 from tests.support.chat_server import KEY, ChatServer, call, chat_server
 from tests.support.counting import counted, wrap
+from tests.support.lab import Lab, lab_in, slurm_lab
 
 TICKS, EVERY_S, A_FAULT = 168, 4.0, 0.35
 TICK_LIMIT_S = 180.0

@@ -11,9 +11,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.week_watch import Life, Watcher, parent, state
+from scripts.slurm_lab import processes
 from tests.support.lab import Lab
 
 NODES = ("n1", "n2", "n3")
@@ -129,70 +129,32 @@ def _cancel(scene: Scene) -> Hit:
     return life.experiment, life.pid
 
 
-# --- one node -------------------------------------------------------------------------------------------------------
+# --- one node, and one daemon for one tick ----------------------------------------------------------------------------
 
 
 def _node_dies(scene: Scene) -> Hit:
-    """Power is off: slurmd and every process of the node's jobs are gone at once."""
+    """Power is off: slurmd and every process of the node's jobs are gone at once; some hours later it is back."""
     node = scene.dice.choice(NODES)
-    if scene.after or not (slurmd := daemon(scene.lab, f"slurmd.{node}")):
+    if scene.after:
         return None
-    stepds = [pid for pid in every_pid() if _holds(pid, f"{scene.lab.root}/log/slurmd.{node}.log")]
-    jobs = [pid for pid in every_pid() if _of_node(pid, scene.lab, node)]
-    for pid in (slurmd, *stepds, *jobs):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    conf = scene.lab.root / "etc" / "slurm.conf"
-    scene.later(NODE_AWAY_TICKS, lambda: _start(scene.lab, "slurmd", "-N", node, "-f", str(conf)))
+    scene.lab.cut_power(node)
+    scene.later(NODE_AWAY_TICKS, lambda: _start(scene.lab, f"slurmd.{node}"))
     return (node,)
 
 
-def _of_node(pid: int, lab: Lab, node: str) -> bool:
-    with contextlib.suppress(OSError):
-        env = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return b"SLURMD_NODENAME=" + node.encode() in env and f"SLURM_CONF={lab.env['SLURM_CONF']}".encode() in env
-    return False
-
-
-def _holds(pid: int, log: str) -> bool:
-    with contextlib.suppress(OSError):
-        return any(os.readlink(link) == log for link in Path(f"/proc/{pid}/fd").iterdir())
-    return False
-
-
-def every_pid() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-# --- one daemon, for one tick -----------------------------------------------------------------------------------------
-
-
-def daemon(lab: Lab, name: str) -> int:
-    """Its process by its pid file; 0 where it does not run."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((lab.root / "run" / f"{name}.pid").read_text())
-        return pid if state(pid) not in "ZX" else 0
-    return 0
-
-
-def _start(lab: Lab, *argv: str) -> None:
-    """A daemon may need its old port to be free again."""
-    for _ in range(20):
-        done = subprocess.run(argv, env=dict(lab.env), capture_output=True, text=True, timeout=30, check=False)
-        name = f"slurmd.{argv[2]}" if argv[0] == "slurmd" else argv[0]
-        time.sleep(0.5)
-        if done.returncode == 0 and daemon(lab, name):
+def _start(lab: Lab, daemon: str) -> None:
+    """It may need its old port to be free again, and the machine may be busy."""
+    for _ in range(4):
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            lab.start(daemon)
             return
-    raise SystemExit(f"{argv} does not start again: {done.stderr}")
+    raise SystemExit(f"{daemon} does not start again: see {lab.root}/log")
 
 
-def _down(name: str, *options: str) -> Callable[[Scene], Hit]:
+def _down(name: str) -> Callable[[Scene], Hit]:
     def kill(scene: Scene) -> Hit:
-        if not (pid := daemon(scene.lab, name)):
-            return None
-        os.kill(pid, signal.SIGKILL)
-        given = [f"{scene.lab.env['SLURM_CONF']}" if option == "CONF" else option for option in options]
-        scene.later(0, lambda: _start(scene.lab, name, *given))
+        scene.lab.kill(name)
+        scene.later(0, lambda: _start(scene.lab, name))
         return (name,)
 
     return kill
@@ -202,7 +164,8 @@ def _hangs(name: str) -> Callable[[Scene], Hit]:
     """It holds its port and answers nobody."""
 
     def stop(scene: Scene) -> Hit:
-        if not (pid := daemon(scene.lab, name)):
+        pid = processes.daemon_pid(scene.lab.root, name)
+        if pid is None:
             return None
         os.kill(pid, signal.SIGSTOP)
         scene.later(0, lambda: os.kill(pid, signal.SIGCONT))
@@ -229,7 +192,7 @@ FAULTS: dict[str, Callable[[Scene], Hit]] = {
     "payload killed": _kill_payload,
     "preemption": _preempt,
     "node dies": _node_dies,
-    "slurmctld down": _down("slurmctld", "-f", "CONF"),
+    "slurmctld down": _down("slurmctld"),
     "slurmdbd down": _down("slurmdbd"),
     "slurmctld hangs": _hangs("slurmctld"),
     "slurmdbd hangs": _hangs("slurmdbd"),

@@ -12,8 +12,8 @@ from benchmarks.week import run_week
 from benchmarks.week_cast import CAST, LIVE_CAP, SUBMISSIONS_CAP, Member
 from benchmarks.week_oracle import JobLife
 from benchmarks.week_watch import Life
-from tests.support.lab import Lab
 from tests.metrics.event_files import NAME, scalar, write
+from tests.support.lab import Lab
 
 NAMES = ("steady", "explodes", "spotkill")
 FAULTS = (
