@@ -67,7 +67,7 @@ CAST = (
     Member("asks-a-model", {"partition": "spot"}, lr=TOO_HOT, more=AGENT, limits={"llm_tokens_per_day": TOKENS_A_DAY}),
     Member("few-attempts", limits={"max_attempts": 2}),
     Member("short", config={"steps": 1500}, late=True),
-    Member("few-hours", {"time": "6"}, limits={"gpu_hours": 0.15}, late=True),
+    Member("few-hours", {"time": "6", "sbatch": {"no-requeue": True}}, limits={"gpu_hours": 0.15}, late=True),
     Member("only-proposes", lr=TOO_HOT, limits={"mode": "propose"}, late=True),
     Member("only-watches", lr=TOO_HOT, limits={"mode": "observe"}, late=True),
 )
