@@ -15,7 +15,7 @@ from tests.support.project import make_project
 HEALTHY, TOO_HOT = 0.05, 0.5
 STEP_S = 0.2
 LONG = 100_000  # steps: longer than any week
-LIVE_CAP, SUBMISSIONS_CAP = 10, 45
+LIVE_CAP, SUBMISSIONS_CAP = 12, 60
 TOKENS_A_DAY = 30_000
 GITCONFIG = "[user]\n\tname = A Researcher\n\temail = researcher@example.org\n[init]\n\tdefaultBranch = main\n"
 
