@@ -9,7 +9,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,8 @@ from ade_hpc.cli.tables import sentence
 from ade_hpc.errors import AdeError
 from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.spec.site import Site, load_site
+from ade_hpc.store.layout import ExperimentDir
+from ade_hpc.store.lease import lease
 from ade_hpc.store.registry import experiments, registry_path
 from ade_hpc.store.service import Service
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:  # they bring NumPy, which only a tick needs
     from ade_hpc.supervisor.consult import Pending
     from ade_hpc.supervisor.reports import Report
 
+TURN_PATIENCE_S = 20.0
 STEPS = {
     "mkdir": "claim the attempt",
     "commit": "commit what is to run",
@@ -129,26 +133,58 @@ def tick(names: Sequence[str], *, dry_run: bool, llm: bool, as_json: bool) -> No
 def run_tick(
     names: Sequence[str], *, dry_run: bool, llm: bool, leave_open: Callable[[Pending], None] | None = None
 ) -> list[Report]:
-    """A whole tick renews the dead-man file, also where it failed; one for some experiments alone does not."""
+    """A whole tick renews the dead-man file, also where it failed; one for some experiments alone does not, nor does
+    one that found another at work."""
     from ade_hpc.supervisor.reports import exit_code
-    from ade_hpc.supervisor.tick import Ticker
 
-    service, code = Service(registry_path(os.environ)), AdeError.exit_code
+    service, code, mine = Service(registry_path(os.environ)), AdeError.exit_code, True
     service.trim_log()
     try:
         site = load_site(os.environ)
-        folders = experiments(registry_path(os.environ), tuple(names))
-        others = tuple(one for one in experiments(registry_path(os.environ)) if one not in folders)
-        ticker = Ticker(site, opener(site), progress, dry_run, llm, (service.hold,), others=others)
-        reports = (replace(ticker, leave_open=leave_open) if leave_open else ticker).tick(folders)
+        folders = experiments(service.registry, tuple(names))
+        with _turn(service) as mine:
+            reports = _tick(service, site, folders, dry_run, llm, leave_open) if mine else list(map(_busy, folders))
         code = exit_code(reports)
     except AdeError as error:
         code = error.exit_code
         raise
     finally:
-        if not names and not dry_run:
+        if mine and not names and not dry_run:
             service.record_tick(code)
     return reports
+
+
+def _tick(
+    service: Service,
+    site: Site,
+    folders: Sequence[ExperimentDir],
+    dry_run: bool,
+    llm: bool,
+    leave_open: Callable[[Pending], None] | None,
+) -> list[Report]:
+    from ade_hpc.supervisor.tick import Ticker
+
+    others = tuple(one for one in experiments(service.registry) if one not in folders)
+    ticker = Ticker(site, opener(site), progress, dry_run, llm, (service.hold,), others=others)
+    return (replace(ticker, leave_open=leave_open) if leave_open else ticker).tick(folders)
+
+
+@contextmanager
+def _turn(service: Service) -> Iterator[bool]:
+    """One tick of a user at a time: two that count at once would both find room for one more submission."""
+    until = time.monotonic() + TURN_PATIENCE_S
+    while True:
+        with lease(service, now=time.time()) as mine:
+            if mine or time.monotonic() > until:
+                yield mine
+                return
+        time.sleep(0.5)
+
+
+def _busy(folder: ExperimentDir) -> Report:
+    from ade_hpc.supervisor.reports import Report
+
+    return Report(folder.name, problems=("another tick is at work",))
 
 
 def print_json(rows: Sequence[Any]) -> None:

@@ -8,34 +8,39 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ade_hpc.errors import StoreError
 from ade_hpc.store.files import create_exclusive, read_json
-from ade_hpc.store.layout import ExperimentDir
+
+
+class Leased(Protocol):
+    """What one tick at a time works on: an experiment, or all of a user's. path: its folder, for messages."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def lease(self) -> Path: ...
 
 
 @contextmanager
-def lease(experiment: ExperimentDir, *, now: float, lasts_s: float = 600.0) -> Iterator[bool]:
-    """Hold the experiment's lease; yields False where another live tick holds it.
-
-    Raises StoreError where the run folder can't be written.
-    """
+def lease(of: Leased, *, now: float, lasts_s: float = 600.0) -> Iterator[bool]:
+    """Hold its lease; yields False where another live tick holds it. Raises StoreError where it can't be written."""
     mine = {"host": os.uname().nodename, "boot": _boot(), "pid": os.getpid(), "until": now + lasts_s}
-    current = read_json(experiment.lease)
+    current = read_json(of.lease)
     if current is not None and _is_over(current, now):
-        experiment.lease.unlink(missing_ok=True)
+        of.lease.unlink(missing_ok=True)
     try:
-        held = create_exclusive(experiment.lease, json.dumps(mine).encode())
+        held = create_exclusive(of.lease, json.dumps(mine).encode())
     except OSError as error:
         raise StoreError(
-            f"{experiment.path}: can't be written ({error.strerror}): is its filesystem mounted, and is there space?"
+            f"{of.path}: can't be written ({error.strerror}): is its filesystem mounted, and is there space?"
         ) from error
     try:
         yield held
     finally:
-        if held and read_json(experiment.lease) == mine:
-            experiment.lease.unlink(missing_ok=True)
+        if held and read_json(of.lease) == mine:
+            of.lease.unlink(missing_ok=True)
 
 
 def _boot() -> str:

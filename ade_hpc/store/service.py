@@ -51,6 +51,15 @@ class Service:
     registry: Path
 
     @property
+    def path(self) -> Path:
+        return self.registry.parent
+
+    @property
+    def lease(self) -> Path:
+        """Held by whoever ticks: the caps of the site file are counted over all experiments."""
+        return self.registry.parent / "tick.lease"
+
+    @property
     def last_tick_path(self) -> Path:
         return self.registry.parent / "last-tick.json"
 

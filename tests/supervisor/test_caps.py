@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ade_hpc.store.registry import register
 from ade_hpc.supervisor.reports import Report
 from ade_hpc.supervisor.tick import Ticker
 from tests.support.project import Project, make_project
@@ -64,3 +68,17 @@ def test_a_tick_of_one_counts_the_others(tmp_path: Path) -> None:
 
     assert report.decision is not None
     assert report.decision.refusals == ("3 submissions in the last hour; the site allows 3",)
+
+
+def test_two_ticks_at_once_take_turns(tmp_path: Path) -> None:
+    """Real processes, started together: between them they find room for one submission, and not for one each."""
+    projects = all_crashed(tmp_path)
+    for project in projects:
+        register(tmp_path / "registry", project.folder)
+    (tmp_path / "site.yaml").write_text("scheduler: local\nmax_submissions_per_hour: 4\n")
+    env = {**os.environ, "ADE_SITE": str(tmp_path / "site.yaml"), "ADE_REGISTRY": str(tmp_path / "registry")}
+    argv = [sys.executable, "-m", "ade_hpc.cli", "tick"]
+    both = [subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=100)[0] for process in both]
+    assert sum(len(project.folder.attempts()) for project in projects) == 4, said
+    projects[0].wait_for_exit(2)
