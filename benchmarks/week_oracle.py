@@ -27,7 +27,7 @@ from tests.support.lab import Lab
 
 LIVE = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING")
 HOUR_S = 3600.0
-COLUMNS = "JobID,JobName,State,Submit,Start,End,ElapsedRaw,AllocTRES"
+COLUMNS = "JobID,JobName,State,Submit,Start,End,ElapsedRaw,AllocTRES,NodeList"
 SAMPLING_S = 1.0  # how far two looks at the list of processes may be apart on a busy machine
 
 
@@ -54,9 +54,9 @@ def accounting(lab: Lab) -> list[JobLife]:
 
 
 def _job_life(row: Sequence[str]) -> JobLife | None:
-    job, name, state, submit, start, end, elapsed, tres = row
+    job, name, state, submit, start, end, elapsed, tres, nodes = row
     token = re.fullmatch(r"ade-(.+)-(\d{4})-[0-9a-f]{8}", name)
-    if token is None:
+    if token is None or (state == "FAILED" and nodes == "None assigned"):  # the trace of an sbatch that was refused
         return None
     gpus = re.search(r"gres/gpu=(\d+)", tres)
     moment = [float(text) if text.isdigit() else None for text in (start, end)]
@@ -117,7 +117,7 @@ def caps(rows: Sequence[JobLife], sbatched: Sequence[float]) -> Iterator[str]:
     for row in rows:
         alive = {one.experiment for one in rows if one.submit <= row.submit < (one.end or time.time())}
         if len(alive) > LIVE_CAP:
-            yield f"{len(alive)} attempts were alive when job {row.job} was submitted; the cap is {LIVE_CAP}"
+            yield f"{len(alive)} were alive when job {row.job} was submitted, the cap is {LIVE_CAP}: {sorted(alive)}"
     for moment in sbatched:
         count = sum(1 for one in sbatched if moment - HOUR_S < one <= moment)
         if count > SUBMISSIONS_CAP:
