@@ -184,7 +184,7 @@ def _turn(service: Service) -> Iterator[bool]:
 def _busy(folder: ExperimentDir) -> Report:
     from ade_hpc.supervisor.reports import Report
 
-    return Report(folder.name, problems=("another tick is at work",))
+    return Report(folder.name, problems=("another tick is at work on it",))
 
 
 def print_json(rows: Sequence[Any]) -> None:
