@@ -76,9 +76,9 @@ def look(root: Path) -> Found:
 def measure(lab: Lab, root: Path, count: int) -> dict[str, Any]:
     calls = root / "calls"
     os.environ["PATH"] = path = wrap(calls, lab.env["PATH"])
-    (root / "site.yaml").write_text(f"runs_dir: {root}/runs\nmax_submissions_per_hour: 1000\nmax_live_attempts: 1000\n")
-    os.environ["ADE_SITE"] = str(root / "site.yaml")
-    env = {**lab.env, "PATH": path, "ADE_SITE": str(root / "site.yaml"), "ADE_REGISTRY": str(root / "registry")}
+    (root / "load.yaml").write_text(f"runs_dir: {root}/runs\nmax_submissions_per_hour: 1000\nmax_live_attempts: 1000\n")
+    os.environ["ADE_SITE"] = str(root / "load.yaml")
+    env = {**lab.env, "PATH": path, "ADE_SITE": str(root / "load.yaml"), "ADE_REGISTRY": str(root / "registry")}
     submitting, _ = timed(lambda: submit_all(root, count))
     submit_calls, submitted = counted(calls), look(root / "runs")
     running = _wait_until_they_train(lab, count)
