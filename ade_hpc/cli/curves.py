@@ -16,7 +16,6 @@ from ade_hpc.metrics.detect import diagnose as judge
 from ade_hpc.metrics.detect import find
 from ade_hpc.metrics.objective import guess
 from ade_hpc.metrics.panels import Run
-from ade_hpc.metrics.plot import draw
 from ade_hpc.metrics.reader import why
 from ade_hpc.metrics.series import Curves
 from ade_hpc.metrics.text import printable
@@ -30,6 +29,8 @@ def diagnose(logdir: Path, objective: str | None, until_step: int | None, *, as_
 
 
 def plot(logdir: Path, output: Path, objective: str | None) -> None:
+    from ade_hpc.metrics.plot import draw  # matplotlib: a diagnosis needs none
+
     _check_output(output)
     curves = _read(logdir)
     wanted = parse_objective(objective) or guess(curves)
@@ -65,7 +66,7 @@ def _read(logdir: Path) -> Curves:
         raise UsageError(f"{logdir}: is no folder; give the folder that TensorBoard would be pointed at")
     curves = collect([logdir], None)
     if not curves.series:
-        why = f" ({curves.notes[0]})" if curves.notes else ""
+        why = f" ({printable(curves.notes[0], 300)})" if curves.notes else ""
         raise AdeError(
             f"{logdir}: holds no scalars in TensorBoard event files{why}; give the one that TensorBoard is pointed at"
         )

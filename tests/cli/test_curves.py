@@ -59,6 +59,14 @@ def test_a_single_event_file_will_do(logdir: Path, capsys: pytest.CaptureFixture
     assert answer(capsys, file, None, None)["objective"]["tag"] == "epoch_loss"
 
 
+def test_a_file_name_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "\x1b[31mred.tfevents.1").symlink_to("/nowhere")
+    with pytest.raises(AdeError, match="holds no scalars") as caught:
+        curves.diagnose(tmp_path, None, None, as_json=False)
+    assert "\x1b" not in str(caught.value)
+    assert "red.tfevents.1: a symbolic link, not followed" in str(caught.value)
+
+
 def test_a_plot_is_written_and_replaced(logdir: Path, tmp_path: Path) -> None:
     target = tmp_path / "curves.png"
     for _ in range(2):
