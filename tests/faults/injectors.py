@@ -116,12 +116,18 @@ def restart_slurmd(run: Run) -> None:
 
 
 def crash_without(daemon: str, run: Run) -> None:
-    """The daemon goes; nothing is done. The trainer crashes; still nothing. The daemon comes back."""
+    """The daemon goes; nothing is done, and that is said. The trainer crashes. The daemon comes back.
+
+    Without slurmctld still nothing is done; without slurmdbd the queue and the exit record are proof enough.
+    """
     with run.lab.without(daemon):
         _blind(run)
         run.order("exit")
         wait_for(lambda: load_exits(run.attempt)[-1:], 20, "it did not crash")
-        _blind(run)
+        if daemon == "slurmctld":
+            _blind(run)
+        else:
+            assert run.tick().code == 3, "a tick without accounting must say so"
 
 
 def restart(daemon: str, run: Run) -> None:
