@@ -91,7 +91,7 @@ class Lab:
         answer = {
             "slurmctld": ("scontrol", "ping"),
             "slurmdbd": ("sacctmgr", "-n", "list", "cluster"),
-            "slurmd": ("sinfo", "-h", "-N", "-n", node, "-t", "idle,mixed,alloc"),
+            "slurmd": ("sinfo", "-h", "-N", "-n", node, "-t", "idle,mixed,alloc,comp"),
         }[name]
         self._until(lambda: self.run(answer, check=False).stdout != "", f"{daemon} does not answer")
 
