@@ -43,6 +43,12 @@ class Problem:
     def __init__(self, file: str, line: int, message: str, warning: bool = False) -> None:
         self.file, self.line, self.message, self.warning = file, line, message, warning
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.file, self.line, self.message, self.warning))
+
     def __str__(self) -> str:
         kind = "warning: " if self.warning else ""
         return f"{self.file}:{self.line}: {kind}{self.message}"

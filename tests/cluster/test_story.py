@@ -145,8 +145,9 @@ def test_a_two_process_torchrun_job_on_one_node(in_lab: Lab, tmp_path: Path, tra
 def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base_image: Path, partition: str) -> None:
     """USR2 near the time limit: the trainer saves, Slurm queues the job again, and not one step is lost or repeated.
 
-    Partition side has cgroups and signals only the task, as production does. In main Slurm's signal reaches and ends
-    the trainer too, so there the last periodic checkpoint counts.
+    Partition side has cgroups and signals only the task, as production does. In main Slurm's signal reaches all of the
+    container as well: this trainer lives on, because it tells its stacks on USR2, but Apptainer's own processes may not,
+    and then the last periodic checkpoint counts.
     """
     project = on_slurm(tmp_path, image=base_image, partition=partition, config={**LEARNS, "steps": 600, "step_s": 0.02})
     _, job = project.submit()
@@ -159,7 +160,7 @@ def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base
 
     first, second = (collect([start], None).series["lr"].steps for start in attempt.starts())
     lost = first[-1] + 1 - second[0]
-    assert (0 <= lost <= 20 and second[0] % 20 == 1) if partition == "main" else lost == 0
+    assert lost == 0 or (partition == "main" and 0 < lost <= 20 and second[0] % 20 == 1)
     assert second[-1] == 600
     in_lab.wait_state(job, ["COMPLETED"])
     assert [record.cause for record in load_exits(attempt)] == ["time-limit", "completed"]

@@ -296,9 +296,12 @@ def test_a_wrong_config_is_said_in_one_line(changes: dict[str, object], said: st
 def test_the_committed_experiment_is_the_one_that_the_trainer_understands(capsys: pytest.CaptureFixture[str]) -> None:
     """The pattern, the signal and the flags in experiment.yaml, and the names in config.yaml, are those of train.py."""
     experiment = yaml.safe_load((JOBS / "experiment.yaml").read_text())
-    assert experiment["checkpoint"] == {"pattern": "step-{step}.pt", "resume": "--resume {path}", "signal": "SIGUSR1"}
+    checkpoint = experiment["checkpoint"]
+    assert (checkpoint["pattern"], checkpoint["signal"]) == ("step-{step}.pt", "SIGUSR1")
+    assert (checkpoint["resume"], checkpoint["weights"]) == ("--resume {path}", "--weights {path}")
     with pytest.raises(SystemExit):
         TRAINER.main(["--help"])
     listed = capsys.readouterr().out
     assert all(flag in listed for flag in experiment["command"] if flag.startswith("--"))
+    assert all(checkpoint[key].split()[0] in listed for key in ("resume", "weights"))
     assert TRAINER.read_config(JOBS / "config.yaml").keys() == TRAINER.SETTINGS.keys()
