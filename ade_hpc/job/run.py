@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ade_hpc.errors import StoreError
 from ade_hpc.job import evidence, fastpath, fence, lastwords
+from ade_hpc.job.budget import over_gpu_hours
 from ade_hpc.job.identity import JobIdentity, identify
 from ade_hpc.job.launchline import LaunchLine, build_launch_line
 from ade_hpc.job.sidecar import Fault, Sidecar
@@ -215,7 +216,10 @@ class _Start:
         trainer.sweep()
         if code == 0:
             return self._finish("completed", 0)
-        return self._requeue(cause, code) if self._may_requeue(cause) else self._finish(cause, code, fault=fault)
+        if not self._may_requeue(cause):
+            return self._finish(cause, code, fault=fault)
+        spent = over_gpu_hours(self.attempt, self.record.gpu_hours, self.experiment, since=self.exit.started_at)
+        return self._finish(cause, code, spent, fault=fault) if spent else self._requeue(cause, code)
 
     def _declared_signal(self) -> int | None:
         """No signal is sent unless `checkpoint.signal` declares one: then the last periodic checkpoint counts."""

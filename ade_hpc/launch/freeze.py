@@ -17,7 +17,7 @@ from ade_hpc.repo.branch import Project, commit_file, freeze, open_project, read
 from ade_hpc.repo.edit import flatten, set_scalar
 from ade_hpc.repo.snapshot import materialise
 from ade_hpc.spec.experiment import Experiment
-from ade_hpc.spec.preferences import load_preferences
+from ade_hpc.spec.preferences import Preferences, load_preferences
 from ade_hpc.spec.site import Site
 from ade_hpc.store.files import read_json
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
@@ -67,6 +67,7 @@ def freeze_attempt(
     _link_code(project, commit, experiment_dir.trees / tree, attempt, experiment)
     if plan.parent is not None:
         pin(plan.parent, experiment_dir.attempt(plan.parent.attempt), attempt)
+    preferences = _preferences(experiment)
     record = AttemptRecord(
         schema=SCHEMA,
         experiment=experiment.name,
@@ -86,20 +87,25 @@ def freeze_attempt(
         image=identify_image(experiment.image, experiment_dir.path) if experiment.image else None,
         parent=plan.parent,
         changes=plan.changes,
-        fast_path=_fast_path(experiment_dir, experiment),
+        fast_path=_fast_path(experiment_dir, preferences),
+        gpu_hours=preferences.limits.gpu_hours,
     )
     save_attempt(attempt, record)
     return record
 
 
-def _fast_path(experiment_dir: ExperimentDir, experiment: Experiment) -> FastPath | None:
-    """What the node may answer by itself: nothing, where the preferences can't be read. A tick says what is wrong."""
-    submitted = read_json(experiment_dir.record) or {}
-    if experiment.preferences is None or "registry" not in submitted:
-        return None
+def _preferences(experiment: Experiment) -> Preferences:
+    """What the node is told of them; nothing, where they can't be read. A tick says what is wrong."""
     try:
-        preferences = load_preferences(experiment.preferences)
+        return load_preferences(experiment.preferences) if experiment.preferences else Preferences()
     except SpecError:
+        return Preferences()
+
+
+def _fast_path(experiment_dir: ExperimentDir, preferences: Preferences) -> FastPath | None:
+    """What the node may answer by itself."""
+    submitted = read_json(experiment_dir.record) or {}
+    if "registry" not in submitted:
         return None
     limits, objective = preferences.limits, preferences.objective
     if not limits.fast_path:

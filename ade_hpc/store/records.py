@@ -73,7 +73,8 @@ class AttemptRecord:
     spec: the experiment as validated at submit (``Experiment.to_json()``).
     prefix: the experiment's folder inside the committed tree, the trainer's working directory.
     container: path of apptainer or singularity, empty for the host's own environment.
-    fast_path: None where the node answers nothing by itself.
+    fast_path: None where the node answers nothing by itself. gpu_hours: what all attempts together may use, by
+    preferences.md as it was when the attempt was made; None: unbounded.
     """
 
     schema: int
@@ -95,6 +96,7 @@ class AttemptRecord:
     parent: ParentRecord | None = None
     changes: tuple[Change, ...] = field(default_factory=tuple)
     fast_path: FastPath | None = None
+    gpu_hours: float | None = None
 
 
 def save_attempt(attempt: AttemptDir, record: AttemptRecord) -> None:

@@ -146,8 +146,8 @@ def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base
     """USR2 near the time limit: the trainer saves, Slurm queues the job again, and not one step is lost or repeated.
 
     Partition side has cgroups and signals only the task, as production does. In main Slurm's signal reaches all of the
-    container as well: this trainer lives on, because it tells its stacks on USR2, but Apptainer's own processes may not,
-    and then the last periodic checkpoint counts.
+    container as well: this trainer lives on, because it tells its stacks on USR2, but Apptainer's own processes may
+    not, and then the last periodic checkpoint counts.
     """
     project = on_slurm(tmp_path, image=base_image, partition=partition, config={**LEARNS, "steps": 600, "step_s": 0.02})
     _, job = project.submit()
@@ -166,6 +166,27 @@ def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base
     assert [record.cause for record in load_exits(attempt)] == ["time-limit", "completed"]
     assert_no_overlap(project)
     assert len(project.folder.attempts()) == 1
+
+
+def test_a_job_that_would_go_over_its_gpu_hours_is_not_queued_again(in_lab: Lab, tmp_path: Path) -> None:
+    """Near its time limit it would queue itself again and ask nobody: the bound holds there, too, and at the tick."""
+    project = on_slurm(tmp_path, config={**LEARNS, "steps": 4000}, experiment={"gpus_per_node": 1})
+    preferences = (project.path / "preferences.md").read_text()
+    project.write("preferences.md", preferences.replace("cooldown: 0s", "cooldown: 0s, gpu_hours: 0.1667"))
+    project.commit()
+    _, job = project.submit()
+    wait_for(lambda: lives(project), 30, "it never started")
+    in_lab.run(["scancel", "--signal=USR2", job])
+
+    assert project.wait_until_over(1, 30) == "time-limit"
+    record = load_exits(project.folder.attempt(1))[-1]
+    assert not record.requeued
+    assert "gpu_hours" in record.detail
+    report = project.tick()
+    assert report.decision is not None
+    assert any(refusal.startswith("gpu_hours") for refusal in report.decision.refusals)
+    assert report.code == 4
+    assert len(in_lab.states(job)) == 1
 
 
 def test_a_cancelled_job_stays_cancelled(in_lab: Lab, tmp_path: Path) -> None:
