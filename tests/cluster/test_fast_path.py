@@ -23,7 +23,7 @@ COOL = {"optimizer": {"lr": 0.05}, "steps": 4000, "step_s": 0.01}
     [
         ({"raise_at": 150}, "failed", "FAILED"),
         ({"hang_at": 400}, "stalled", "FAILED"),
-        ({"optimizer": {"lr": 0.5}, "hot_from": 60}, "non-finite", "FAILED"),
+        ({"optimizer": {"lr": 0.5}, "hot_from": 300}, "non-finite", "FAILED"),
     ],
     ids=["crash", "stall", "nan"],
 )

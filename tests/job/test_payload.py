@@ -93,9 +93,8 @@ def test_no_trainer_outlives_its_payload(running: Project) -> None:
     beat, job = _beat(running), _job(running)
     assert beat is not None
     os.kill(int(job.job_id.partition(".")[0]), signal.SIGKILL)
-    report = running.tick()
-    wait_for(lambda: not alive(beat.trainer_pid or 0), 10, "the orphan lives")
-    assert report.health.verdict == "ended"
+    report = wait_for(lambda: (seen := running.tick()).health.verdict == "ended" and seen, 10, "it never ended")
+    assert not alive(beat.trainer_pid or 0), "the orphan lives"
     assert _answer(report) == "answer:failed"
 
 

@@ -159,7 +159,7 @@ def health(truth: JobTruth = RUNNING, **more: object) -> Health:
         (health(beats=(BEAT,), exits=(replace(EXIT, cause="preempted"),)), "running", ""),
         (health(beats=(BEAT, replace(BEAT, node="n2")), exits=(EXIT,)), "running", ""),
         (health(beats=(replace(BEAT, restart=1),), exits=(EXIT,)), "running", ""),
-        (health(replace(RUNNING, restarts=1), beats=(BEAT,), exits=(EXIT,)), "running", ""),
+        (health(replace(RUNNING, restarts=1), beats=(BEAT,), exits=(EXIT,)), "starting", ""),
     ],
 )
 def test_the_verdict_on_the_process(seen: Health, verdict: str, cause: str) -> None:
