@@ -107,7 +107,8 @@ def _lost_checkpoints(project: Project, lives: list[Life]) -> Iterator[str]:
         if life.first_step and life.first_step <= had:
             yield f"checkpoint: {life} began at step {life.first_step}, though there was a checkpoint of step {had}"
     last = project.folder.attempts()[-1]
-    if not any(newest_valid(folder, PATTERN, None) for folder in (last.checkpoints, last.start)):
+    trained = any(life.attempt == last.number for life in lives)
+    if trained and not any(newest_valid(folder, PATTERN, None) for folder in (last.checkpoints, last.start)):
         yield f"checkpoint: attempt {last.number} can't be resumed: it has no whole checkpoint"
 
 

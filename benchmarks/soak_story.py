@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import time
 import traceback
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ade_hpc.errors import AdeError
+from ade_hpc.launch.lineage import job_of
+from ade_hpc.scheduler.environment import clean_env
 from ade_hpc.scheduler.process import Process
+from ade_hpc.scheduler.run import run
 from ade_hpc.store.files import read_json, write_json
 from ade_hpc.supervisor.tick import PERSON_NEEDED
 from benchmarks.soak_lab import kill, payloads, with_descendants
@@ -96,7 +100,7 @@ class Story:
                 self.asked.append(report["asks"])
                 if self.submissions >= SUBMISSIONS:
                     return f"no end: asks for a person again and again: {self.asked}"
-                self._submit()
+                self._heed(report["asks"])
             time.sleep(self.dice.uniform(0.2, 1.0))
         return f"no end: within {PATIENCE_S:.0f} s: {report}"
 
@@ -109,6 +113,19 @@ class Story:
         project.write("preferences.md", text)
         project.commit("more attempts")
         return project
+
+    def _heed(self, asks: str) -> None:
+        """Do what a person does who is asked: let go a job that Slurm holds, else submit again."""
+        attempts = self.project.folder.attempts()
+        job = (
+            job_of(self.project.folder, self.project.ledger, attempts[-1].number)
+            if "scontrol release" in asks
+            else None
+        )
+        if job is None:
+            self._submit()
+        else:
+            run(["scontrol", "release", job.job_id], timeout=30, env=clean_env(os.environ))
 
     # --- what is killed ---
 
