@@ -268,7 +268,7 @@ def test_what_only_a_compute_node_can_tell(place: Place, changes: dict[str, obje
 @pytest.mark.parametrize(
     ("patch", "name", "words", "advice"),
     [
-        ("import time; time.time = lambda now=time.time: now() + 60", "clock", "+60", "clocks differ"),
+        ("import time; time.time = lambda now=time.time: now() + 65", "clock", "+6", "clocks differ"),
         ("import socket\ndef create_connection(*_, **__): raise OSError\nsocket.create_connection = create_connection",
          "network on the node", "can't be reached", "where: laptop"),
     ],

@@ -120,6 +120,7 @@ def crash_without(daemon: str, run: Run) -> None:
 
     Without slurmctld still nothing is done; without slurmdbd the queue and the exit record are proof enough.
     """
+    _let_it_save()
     with run.lab.without(daemon):
         _blind(run)
         run.order("exit")
@@ -131,9 +132,15 @@ def crash_without(daemon: str, run: Run) -> None:
 
 
 def restart(daemon: str, run: Run) -> None:
+    _let_it_save()
     run.strike()
     with run.lab.without(daemon):
         pass
+
+
+def _let_it_save() -> None:
+    """slurmctld puts on disk what is new every five seconds; one that is killed before never knew of the job."""
+    time.sleep(6)
 
 
 # --- sources that lie -------------------------------------------------------------------------------------------
