@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -268,7 +269,7 @@ def test_what_only_a_compute_node_can_tell(place: Place, changes: dict[str, obje
 @pytest.mark.parametrize(
     ("patch", "name", "words", "advice"),
     [
-        ("import time; time.time = lambda now=time.time: now() + 65", "clock", "+6", "clocks differ"),
+        ("import time; time.time = lambda now=time.time: now() + 65", "clock", r"\+6[45]\.\d s", "clocks differ"),
         ("import socket\ndef create_connection(*_, **__): raise OSError\nsocket.create_connection = create_connection",
          "network on the node", "can't be reached", "where: laptop"),
     ],
@@ -285,5 +286,5 @@ def test_what_is_worse_on_the_node_is_yellow(place: Place, patch: str, name: str
     assert reds(found) == []
     (check,) = (check for check in found if check.name == name)
     assert check.level == "yellow"
-    assert words in check.said
+    assert re.search(words, check.said)
     assert advice in check.advice
