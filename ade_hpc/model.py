@@ -84,7 +84,11 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class AccountingRow:
-    """One row of ``sacct -D -X``: one life of a job; a requeued job has several, oldest first by ``submit``."""
+    """One row of ``sacct -D -X``: one life of a job; a requeued job has several, oldest first by ``submit``.
+
+    by_nobody: it ran and was CANCELLED, but no user and no signal did that. So slurmdbd closes the row of a job that a
+    slurmctld does not know which was killed before it had saved it (measured, 22.05).
+    """
 
     job_id: str
     state: str
@@ -96,6 +100,7 @@ class AccountingRow:
     elapsed_s: float = 0.0
     nodes: str = ""
     reason: str = ""
+    by_nobody: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ class JobTruth:
     phase: ``ended`` only where it is proved (see invariant 2 in docs/architecture.md), else ``unknown``.
     elapsed_s: run time over all restarts. exit_code and signal as in sacct's ``ExitCode``.
     said_by: which source decided, for people. witnesses: what each of them said.
-    purged: both answered, and neither knows the job (any more).
+    unlisted: both answered, the queue does not list the job, and accounting does not say how it ended: purged, lost by
+    a slurmctld that went down before it had saved the job, or another cluster's.
     """
 
     phase: Phase
@@ -166,7 +172,7 @@ class JobTruth:
     end: float | None = None
     said_by: str = ""
     witnesses: tuple[Witness, ...] = ()
-    purged: bool = False
+    unlisted: bool = False
 
 
 # --- what the compute node leaves behind ------------------------------------------------------------------------

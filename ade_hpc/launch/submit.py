@@ -136,7 +136,8 @@ def refuse_while_alive(folder: ExperimentDir, scheduler: Scheduler) -> None:
     seen = scheduler.observe([job])
     truth = conclude(seen.jobs[job.job_id], seen.queue, seen.accounting)
     if truth.phase == "unknown" and superseded_by(attempt) is None:
-        raise SchedulerSilent(f"job {job.job_id} of {folder.name} may still be alive: {truth.reason}; try again")
+        advice = f"is it gone? then `ade-hpc cancel {folder.name}` first" if truth.unlisted else "try again"
+        raise SchedulerSilent(f"job {job.job_id} of {folder.name} may still be alive: {truth.reason}; {advice}")
     if truth.phase in ("pending", "running"):
         raise UsageError(
             f"{folder.name} is alive (job {job.job_id}, {truth.state}); "

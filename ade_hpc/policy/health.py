@@ -5,7 +5,9 @@ Silence is not death and one source is not proof (docs/architecture.md, invarian
 
 * whether the job lives: queue and accounting together (``scheduler/states.py``);
 * how it ended: the exit record of its last start, because it stood beside the trainer; but where Slurm says that it
-  ended the job itself, the record saw only the consequence (a TERM, a crash), and Slurm knows why.
+  ended the job itself, the record saw only the consequence (a TERM, a crash), and Slurm knows why;
+* a job that Slurm has lost (its slurmctld was killed before it had saved it; what ran is killed as an orphan, without
+  a word): what lies on disk. A final record of its last start, or a heartbeat that stands still, is the second source.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ _SLURM_ENDED = frozenset({"BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "OU
 _CONSEQUENCES = frozenset({"failed", "signal", "cancelled", "preempted", "time-limit"})
 # Everything of these stands still, heartbeat and all, and goes on when Slurm lets it
 _AT_REST = frozenset({"SUSPENDED", "STOPPED"})
+# Accounting is purged after weeks or months, and what ended then is no news
+_NEWS_S = 86400.0
 
 _DOMAINS: dict[str, Domain] = {
-    **dict.fromkeys(("node-fail", "boot-fail", "lost", "preempted"), "infrastructure"),
+    **dict.fromkeys(("node-fail", "boot-fail", "lost", "preempted", "forgotten"), "infrastructure"),
     **dict.fromkeys(("failed", "time-limit", "out-of-memory", "cuda-out-of-memory", "non-finite"), "workload"),
     **dict.fromkeys(("image-changed", "image-missing", "command-missing", "no-config"), "workload"),
 }
@@ -85,11 +89,18 @@ def _judge(snapshot: Snapshot) -> Health:
     if over is not None and over.restart >= truth.restarts:
         return Health("ended", over.cause, f"exit record: exit code {over.returncode}; its job is ending")
     if truth.phase == "unknown":
-        record = _final_record(snapshot)
-        if truth.purged and record is not None:
-            return Health("ended", record.cause, "exit record; queue and accounting have forgotten the job")
-        return Health("unknown", truth.state, truth.reason)
+        return _unlisted(snapshot) if truth.unlisted else Health("unknown", truth.state, truth.reason)
     return _running(snapshot)
+
+
+def _unlisted(snapshot: Snapshot) -> Health:
+    truth, record, beat = snapshot.truth, _record_of_last_start(snapshot), _latest(snapshot)
+    still = beat is not None and _stands_still(snapshot, beat)
+    if record is not None and (record.final or still):
+        return Health("ended", record.cause, f"exit record: exit code {record.returncode}; {truth.reason}")
+    if beat is not None and still and snapshot.now - beat.written_at < _NEWS_S:
+        return Health("ended", "forgotten", f"{truth.reason}; its heartbeat stands still")
+    return Health("unknown", truth.state, truth.reason)
 
 
 def _running(snapshot: Snapshot) -> Health:
@@ -98,8 +109,11 @@ def _running(snapshot: Snapshot) -> Health:
         return Health("running", "suspended", f"{snapshot.truth.said_by}: {snapshot.truth.state}, by Slurm's will")
     if beat is None or beat.trainer_started_at is None or beat.restart < snapshot.truth.restarts:
         return Health("starting", "", f"{snapshot.truth.said_by}; the trainer has not started yet")
+    if _stands_still(snapshot, beat):
+        age = snapshot.now - beat.written_at
+        return Health("lost", "silent", f"the queue says RUNNING, but the heartbeat stands still for {age:.0f} s")
     if snapshot.silent:
-        return _silent(snapshot, beat)
+        return Health("running", "", "the heartbeat stands still, but the event files grow")
     quiet, limit = _quiet_s(beat), beat.stall_limit_s or STALL_FLOOR_S
     if beat.trainer_state == "T" or quiet > limit:
         return Health("stalled", "no progress", f"no new events for {quiet:.0f} s (state {beat.trainer_state})")
@@ -113,13 +127,10 @@ def _quiet_s(beat: Heartbeat) -> float:
     return beat.written_at - (beat.last_progress_at or beat.trainer_started_at or beat.written_at)
 
 
-def _silent(snapshot: Snapshot, beat: Heartbeat) -> Health:
+def _stands_still(snapshot: Snapshot, beat: Heartbeat) -> bool:
     """A heartbeat that can't be written (a quota, a lost mount) is no death while events still come."""
     logged_at = max((float(one.wall_times[-1]) for one in snapshot.curves.series.values() if len(one)), default=0.0)
-    if logged_at > beat.written_at + beat.interval_s:
-        return Health("running", "", "the heartbeat stands still, but the event files grow")
-    age = snapshot.now - beat.written_at
-    return Health("lost", "silent", f"the queue says RUNNING, but the heartbeat stands still for {age:.0f} s")
+    return snapshot.silent and logged_at <= beat.written_at + beat.interval_s
 
 
 def _ended(snapshot: Snapshot) -> Health:
@@ -136,8 +147,14 @@ def _ended(snapshot: Snapshot) -> Health:
 
 def _final_record(snapshot: Snapshot) -> ExitRecord | None:
     """How the last start ended, by its own record; None where it left none, or was queued again."""
+    record = _record_of_last_start(snapshot)
+    return record if record is not None and record.final else None
+
+
+def _record_of_last_start(snapshot: Snapshot) -> ExitRecord | None:
+    """Also a provisional one, which says why it was asked to go; None where it was queued again."""
     record = last_exit(snapshot)
-    if record is None or not record.final or record.requeued:
+    if record is None or record.requeued:
         return None
     last_start = max([snapshot.truth.restarts, *(beat.restart for beat in snapshot.beats)])
     return record if record.restart >= last_start else None

@@ -275,8 +275,6 @@ def _needs(one: Supervised, last: Entry | None, health: Health, now: float) -> l
         return [*needs, "No tick has looked at it yet: run `ade-hpc tick`, or `ade-hpc schedule install`."]
     needs += [need.text for need in open_needs(one.name, one.ledger, last, health)]
     needs += [f"A source did not answer: {problem}" for problem in last.data["degraded"]]
-    if health.verdict == "unknown":
-        needs.append(f"The state of its job is unknown: {health.detail or health.cause or 'nobody answered'}.")
     if health.verdict != "ended" and now - last.time > QUIET_S:
         needs.append(f"No tick has looked at it for {(now - last.time) / 3600:.0f} hours: is the schedule still there?")
     return needs

@@ -98,6 +98,7 @@ def _accounting_row(job_id: str, fields: list[str]) -> AccountingRow:
         float(elapsed),
         _word(nodes),
         _word(reason),
+        by_nobody=(state.strip(), exit_code, signal) == ("CANCELLED", 0, 0) and float(elapsed) > 0,
     )
 
 
@@ -143,7 +144,8 @@ def _in_ranges(job_id: str, ranges: str) -> bool:
 
 
 def _state(field: str) -> str:
-    """``CANCELLED by 1003`` and ``CANCELLED+`` are CANCELLED; after a controller's restart the "by" is gone anyway."""
+    """``CANCELLED by 1003`` and ``CANCELLED+`` are CANCELLED; after a controller's restart the "by" of a job that it
+    knows is gone anyway, but then the signal is there."""
     words = field.split()
     if not words:
         raise ValueError("no state")

@@ -16,7 +16,7 @@ from ade_hpc.scheduler.pyslurm_rows import accounting_rows, queue_rows
 from ade_hpc.scheduler.slurm import SlurmScheduler, noted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ade_hpc.model import AccountingRow, QueueRow
 
@@ -31,14 +31,14 @@ def ask_argv(python: str, slurm: str, what: str, ids: Collection[str] = ()) -> S
 class PyslurmScheduler(SlurmScheduler):
     """As ``SlurmScheduler``. Whatever pyslurm does not answer, for whatever reason, Slurm's programs are asked."""
 
-    def _queued(self, asked: Collection[str]) -> tuple[Source, dict[str, QueueRow]]:
+    def _queued(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, QueueRow]]:
         try:
             return Source("answered"), queue_rows(self._ask("queue", asked), asked)
         except (SchedulerError, ValueError) as error:
             source, rows = super()._queued(asked)
             return _instead(error, source), rows
 
-    def _lives(self, asked: Collection[str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
+    def _lives(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
         try:
             rows, requeued = accounting_rows(self._ask("accounting", asked), asked)
         except (SchedulerError, ValueError) as error:
@@ -46,7 +46,7 @@ class PyslurmScheduler(SlurmScheduler):
             return _instead(error, source), lives
         if not requeued:
             return Source("answered"), rows
-        source, whole = super()._lives(requeued)
+        source, whole = super()._lives({job_id: asked[job_id] for job_id in requeued})
         return source, {**rows, **whole}
 
     def _ask(self, what: str, asked: Collection[str]) -> str:

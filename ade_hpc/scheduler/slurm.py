@@ -38,7 +38,7 @@ from ade_hpc.scheduler.script import FOLDER, LOGS, NAME, script_text
 from ade_hpc.store.files import private_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ade_hpc.model import AccountingRow, JobRef, QueueRow, StepRow, Submission
@@ -126,7 +126,7 @@ class SlurmScheduler:
         return Lookup(answered=True, jobs=_sorted(admitted), detail=accounting.detail)
 
     def observe(self, jobs: Sequence[JobRef]) -> Observation:
-        asked = list(dict.fromkeys(job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)))
+        asked = _asked(jobs)
         if not asked:
             return replace(NO_JOBS, jobs={job.job_id: JobView(job.job_id) for job in jobs})
         # The queue first: what it no longer lists cannot come back, so accounting, asked later, can only know more
@@ -137,7 +137,7 @@ class SlurmScheduler:
 
     def glance(self, jobs: Sequence[JobRef], before: Observation | None, turn: int) -> Observation:
         """The queue and accounting in turn; the other half is as it was, and unknown of jobs that are new since."""
-        asked = [job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)]
+        asked = _asked(jobs)
         if not asked:
             return self.observe(jobs)
         before = before or Observation(NOT_ASKED, NOT_ASKED, {})
@@ -151,7 +151,7 @@ class SlurmScheduler:
         return Observation(before.queue, accounting, views)
 
     def steps(self, jobs: Sequence[JobRef]) -> Mapping[str, tuple[StepRow, ...]]:
-        asked = list(dict.fromkeys(job.job_id for job in jobs if JOB_ID.fullmatch(job.job_id)))
+        asked = _asked(jobs)
         return parse_steps(self._ask_accounting("--jobs", ",".join(asked), whole=False)[1], asked) if asked else {}
 
     def cancel(self, job: JobRef) -> None:
@@ -185,17 +185,17 @@ class SlurmScheduler:
 
     def _is_live(self, job: JobRef) -> bool:
         """Does the queue list it among jobs that have not ended? Raises SchedulerSilent: nothing was submitted."""
-        queue, text = self._ask_queue("--jobs", job.job_id)
+        queue, text = self._ask_queue(*_by_id_and_name(_asked([job])))
         if not queue.answered:
             raise SchedulerSilent(f"nothing was submitted: {queue.detail}")
         return job.job_id in parse_queue(text, {job.job_id})[0]
 
-    def _queued(self, asked: Collection[str]) -> tuple[Source, dict[str, QueueRow]]:
-        queue, text = self._ask_queue("--states=all", "--jobs", ",".join(asked))
+    def _queued(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, QueueRow]]:
+        queue, text = self._ask_queue("--states=all", *_by_id_and_name(asked))
         rows, notes = parse_queue(text, asked)
         return noted(queue, notes), rows
 
-    def _lives(self, asked: Collection[str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
+    def _lives(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
         accounting, text = self._ask_accounting("--jobs", ",".join(asked))
         rows, notes = parse_accounting(text, asked)
         return noted(accounting, notes), rows
@@ -240,6 +240,21 @@ class SlurmScheduler:
         if NO_CONFIG.search(answer.stderr):
             raise SchedulerError(NO_CONFIG_ADVICE)
         return answer
+
+
+def _asked(jobs: Sequence[JobRef]) -> dict[str, str]:
+    """The jobs' names by their ids; of several with one id the last is meant.
+
+    A slurmctld that is killed before it has saved a job gives that job's id to the next one that is submitted.
+    """
+    return {job.job_id: job.name for job in jobs if JOB_ID.fullmatch(job.job_id)}
+
+
+def _by_id_and_name(asked: Mapping[str, str]) -> tuple[str, ...]:
+    """For squeue: sacct may call a job ``allocation`` for a while. A job that is only watched has no known name."""
+    names = dict.fromkeys(asked.values())
+    known = all(NAME.fullmatch(name) for name in names)
+    return ("--jobs", ",".join(asked), *(("--name", ",".join(names)) if known else ()))
 
 
 def _refused(row: QueueRow | AccountingRow) -> bool:

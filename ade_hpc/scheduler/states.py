@@ -8,7 +8,8 @@ Silence is not death, and one source is not proof (docs/architecture.md, invaria
 * As long as the queue is silent nothing is final. Any end in accounting may be an earlier life of a requeued job; and
   nothing is lost by waiting, because no answer to an end can be submitted to a controller that does not answer.
 * A job that the queue does not list is over only if accounting shows how. Accounting that fails, knows no row or still
-  says RUNNING leaves it unknown (a lagging slurmdbd, or the wrong cluster).
+  says RUNNING leaves it unknown (a lagging slurmdbd, or the wrong cluster), and so does a row that was CANCELLED by
+  nobody. If both did answer, it is ``unlisted``: what it has left on disk may tell the rest (``policy/health.py``).
 * Accounting that the cluster has switched off is no witness at all: then the queue alone decides, and the exit record
   has to say how the job ended.
 """
@@ -44,6 +45,7 @@ def conclude(view: JobView, queue: Source, accounting: Source) -> JobTruth:
 
     While the job is pending, ``start`` is the scheduler's estimate.
     """
+    view = replace(view, accounting=_own_lives(view.accounting))
     witnesses = (_queue_says(view.queue, queue), _accounting_says(view.accounting, accounting))
     return replace(_verdict(view, queue, accounting), witnesses=witnesses)
 
@@ -68,6 +70,11 @@ def _verdict(view: JobView, queue: Source, accounting: Source) -> JobTruth:
     if not accounting.answered:
         return _unknown(view, f"the queue does not list it and accounting did not answer{_because(accounting)}")
     return _unlisted(view)
+
+
+def _own_lives(rows: tuple[AccountingRow, ...]) -> tuple[AccountingRow, ...]:
+    """Without those of an earlier job, which slurmctld had lost: the next one that is submitted gets its id."""
+    return (*(row for row in rows[:-1] if not row.by_nobody), *rows[-1:])
 
 
 def _listed(view: JobView, row: QueueRow) -> JobTruth:
@@ -96,11 +103,13 @@ def _listed(view: JobView, row: QueueRow) -> JobTruth:
 def _unlisted(view: JobView) -> JobTruth:
     if not view.accounting:
         why = "neither the queue nor accounting knows it: purged, or submitted on another cluster?"
-        return replace(_unknown(view, why), purged=True)
+        return replace(_unknown(view, why), unlisted=True)
     newest = view.accounting[-1]
+    if newest.by_nobody:
+        return replace(_unknown(view, "the queue does not list it, and nobody has cancelled it"), unlisted=True)
     if newest.state not in LIFE_OVER:
         said = newest.state or "something unreadable"
-        return _unknown(view, f"the queue does not list it, but accounting still says {said}")
+        return replace(_unknown(view, f"the queue does not list it, but accounting still says {said}"), unlisted=True)
     return _ended(newest, view, len(view.accounting) - 1, "accounting; the queue does not list it")
 
 

@@ -36,10 +36,10 @@ def needs(name: str, ledger: Ledger, last: Entry, health: Health) -> Iterator[Ne
         text = f"A proposal waits for you: `ade-hpc approve {name}` or `ade-hpc reject {name}`."
         yield Need(f"waiting-{proposal.data.get('id')}", text)
     else:
-        yield from _undone(last, health)
+        yield from _undone(name, last, health)
 
 
-def _undone(last: Entry, health: Health) -> Iterator[Need]:
+def _undone(name: str, last: Entry, health: Health) -> Iterator[Need]:
     """Trouble at the last tick about which nothing is done."""
     attempt, decision = last.data["attempt"], last.data.get("decision")
     if decision is not None:
@@ -52,6 +52,9 @@ def _undone(last: Entry, health: Health) -> Iterator[Need]:
         elif decision["action"] == "ask":
             yield Need(f"ask-{attempt}-{author}", decision["reason"], prose)
         return
+    if health.verdict == "unknown" and not last.data["degraded"]:
+        advice = f"If it is gone: `ade-hpc cancel {name}`, then submit"
+        yield Need(f"unknown-{attempt}", f"Nobody can tell what became of its job: {health.detail}. {advice}.")
     for found in last.data["findings"]:
         if found["severity"] == "intervene":
             text = f"No rule covers {found['kind']} in {found['tag']} from step {found['first_step']}."

@@ -16,7 +16,7 @@ from ade_hpc.policy.health import trouble
 from ade_hpc.policy.snapshot import Death, Past
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry, Ledger
-from ade_hpc.store.records import load_exits
+from ade_hpc.store.records import load_exits, load_heartbeats
 from ade_hpc.supervisor.experiment import Supervised
 
 HOUR_S = 3600.0
@@ -82,11 +82,18 @@ def _all_changes(changed: Sequence[tuple[float, Plan]]) -> tuple[Change, ...]:
 
 
 def _run_time_s(job: JobRef, truth: JobTruth) -> float:
-    """Where accounting is off, or has forgotten the job, its exit records tell how long its starts lived."""
-    if truth.elapsed_s or truth.phase in ("pending", "running"):
+    """Where accounting is off, or has lost the job (it may then say RUNNING for ever), its records tell how long its
+    starts lived, and a heartbeat of one that left no record."""
+    if not truth.unlisted and (truth.elapsed_s or truth.phase in ("pending", "running")):
         return truth.elapsed_s
-    records = load_exits(AttemptDir(job.attempt_dir))
-    return sum(record.ended_at - record.started_at for record in records if record.ended_at is not None)
+    attempt = AttemptDir(job.attempt_dir)
+    lived = {
+        beat.restart: beat.written_at - beat.trainer_started_at
+        for beat in load_heartbeats(attempt)
+        if beat.trainer_started_at is not None
+    }
+    ended = {one.restart: one.ended_at - one.started_at for one in load_exits(attempt) if one.ended_at is not None}
+    return sum((lived | ended).values())
 
 
 # --- what it died of --------------------------------------------------------------------------------------------

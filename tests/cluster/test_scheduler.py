@@ -227,6 +227,7 @@ def test_a_requeued_job_is_at_no_moment_ended(cluster, in_lab):
     cluster.wait(ref, "running")
     while not (ref.attempt_dir / "starts").exists():
         time.sleep(0.1)
+    time.sleep(1.5)  # accounting counts whole seconds
     in_lab.run(["scontrol", "requeue", ref.job_id])
     seen = set()
     until = time.monotonic() + 40

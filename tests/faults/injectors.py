@@ -138,8 +138,25 @@ def restart(daemon: str, run: Run) -> None:
         pass
 
 
+def lose_job(run: Run) -> None:
+    """slurmctld is killed before it has saved the job: it comes back without it, and has the orphan killed.
+
+    The next job that is submitted gets the same id.
+    """
+    _let_it_save()
+    state = run.lab.root / "state" / "ctld"
+    saved = {file: file.read_bytes() for file in state.glob("job_state*")}
+    run.submit()
+    run.strike()
+    with run.lab.without("slurmctld"):
+        for file in state.glob("job_state*"):
+            file.unlink()
+        for file, content in saved.items():
+            file.write_bytes(content)
+
+
 def _let_it_save() -> None:
-    """slurmctld puts on disk what is new every five seconds; one that is killed before never knew of the job."""
+    """slurmctld puts on disk what is new every five seconds."""
     time.sleep(6)
 
 

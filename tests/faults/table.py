@@ -168,6 +168,8 @@ FAULTS = (
     Fault("predecessor revived by scontrol requeue", do.revive_predecessor, twin=PLAIN, **CRASH),
     # sources
     Fault("slurmctld down", partial(do.crash_without, "slurmctld"), twin=CTLD_RESTARTED, ward="alone", **CRASH),
+    Fault("slurmctld killed before it saved the job", do.lose_job, "restart", CTLD_RESTARTED, "forgotten",
+          "infrastructure", submits=True, ward="alone"),
     Fault("slurmdbd down", partial(do.crash_without, "slurmdbd"), twin=DBD_RESTARTED, ward="alone", **CRASH),
     Fault("accounting off", do.accounting_off, twin=NO_ACCOUNTING, **CRASH),
     Fault("sacct answers garbage", partial(do.crash_behind, "garbage"), twin=SACCT_LATE, **CRASH),

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from ade_hpc.metrics.series import Curves, Series
 from ade_hpc.model import ExitRecord, Finding, Health, Heartbeat, JobTruth, Proposal
 from ade_hpc.policy.answers import ANSWERS, fruitless
 from ade_hpc.policy.guard import judge
@@ -19,7 +21,9 @@ from ade_hpc.spec.site import Site
 
 AUTO = "limits: {mode: auto, cooldown: 30m}"
 MODEL = "agent: {ask: on-finding, model: some}"
-RESTARTS = ["node-fail", "boot-fail", "lost", "preempted", "time-limit", "failed", "signal", "vanished", "stalled"]
+RESTARTS = [
+    "node-fail", "boot-fail", "lost", "preempted", "forgotten", "time-limit", "failed", "signal", "vanished", "stalled",
+]  # fmt: skip
 NAN = Finding("nan", "loss/train", 100, 120, "intervene", onset=900.0)
 
 
@@ -242,12 +246,40 @@ def test_the_record_of_an_earlier_start_says_nothing_about_the_last() -> None:
     assert judge_health(seen_later).cause == "vanished"
 
 
-def test_a_purged_job_is_judged_by_its_own_record_alone() -> None:
-    truth = JobTruth("unknown", purged=True)
-    assert judge_health(Snapshot("tiny", 1000.0, 1, truth, exits=(RECORD,))).cause == "failed"
-    assert judge_health(Snapshot("tiny", 1000.0, 1, truth)).verdict == "unknown"
-    silent_queue = replace(truth, purged=False)
+UNLISTED = JobTruth("unknown", "RUNNING", unlisted=True)
+
+
+def test_a_job_that_slurm_does_not_list_is_judged_by_its_own_record() -> None:
+    assert judge_health(Snapshot("tiny", 1000.0, 1, UNLISTED, exits=(RECORD,))).cause == "failed"
+    assert judge_health(Snapshot("tiny", 1000.0, 1, UNLISTED)).verdict == "unknown"
+    silent_queue = replace(UNLISTED, unlisted=False)
     assert judge_health(Snapshot("tiny", 1000.0, 1, silent_queue, exits=(RECORD,))).verdict == "unknown"
+
+
+def test_without_a_record_a_job_that_slurm_has_lost_is_over_once_its_heartbeat_stands_still() -> None:
+    """Two sources: a queue without it, and a counter that does not move. It may have been started again since."""
+    lost = Snapshot("tiny", 1000.0, 1, UNLISTED, beats=(replace(BEAT, restart=1),), exits=(RECORD,), silent=True)
+    health = judge_health(lost)
+    assert (health.verdict, health.cause, health.domain) == ("ended", "forgotten", "infrastructure")
+    assert judge_health(replace(lost, silent=False)).verdict == "unknown"
+    assert judge_health(replace(lost, truth=replace(UNLISTED, unlisted=False))).verdict == "unknown"
+    assert judge_health(replace(lost, now=BEAT.written_at + 90_000)).verdict == "unknown", "purged: that is no news"
+
+
+def test_what_was_asked_to_go_and_then_killed_is_not_forgotten() -> None:
+    """Its record is a provisional one, and still says why."""
+    asked = replace(RECORD, cause="cancelled", final=False)
+    gone = Snapshot("tiny", 1000.0, 1, UNLISTED, beats=(BEAT,), exits=(asked,), silent=True)
+    assert judge_health(gone).cause == "cancelled"
+    assert judge_health(replace(gone, silent=False)).verdict == "unknown", "it may still be saving a checkpoint"
+
+
+def test_a_job_that_slurm_has_lost_may_live_on() -> None:
+    """Its heartbeat can't be written, but the event files grow."""
+    curves = Curves({"loss": Series("loss", np.array([1]), np.array([1025.0]), np.array([0.5]))})
+    alive = Snapshot("tiny", 1030.0, 1, UNLISTED, beats=(BEAT,), silent=True, curves=curves)
+    assert judge_health(alive).verdict == "unknown"
+    assert judge_health(replace(alive, curves=Curves())).cause == "forgotten"
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,14 @@ def test_every_verdict_is_the_same():
 @pytest.mark.cluster
 def test_a_live_cluster_is_seen_alike_by_every_client(in_lab, tmp_path: Path):  # noqa: F811
     jobs = {
-        "done": in_lab.sbatch("true"),
-        "failed": in_lab.sbatch("exit 3"),
-        "again": in_lab.sbatch('[ "$SLURM_RESTART_COUNT" = 1 ] || sleep 60', "--requeue"),
-        "held": in_lab.sbatch("true", "--hold"),
-        "never": in_lab.sbatch("true", "--time=2:00:00"),
+        name: in_lab.sbatch(script, f"--job-name={name}", *options)
+        for name, script, *options in (
+            ("done", "true"),
+            ("failed", "exit 3"),
+            ("again", '[ "$SLURM_RESTART_COUNT" = 1 ] || sleep 60', "--requeue"),
+            ("held", "true", "--hold"),
+            ("never", "true", "--time=2:00:00"),
+        )
     }
     in_lab.wait_state(jobs["again"], ["RUNNING"])
     in_lab.run(["scontrol", "requeue", jobs["again"]])

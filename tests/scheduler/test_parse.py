@@ -87,6 +87,29 @@ def test_accounting_row():
     assert rows == {"7": (AccountingRow("7", "CANCELLED", 3, 15, 100, 110, 120, 10, "n1", ""),)}
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "elapsed", "by_nobody"),
+    [
+        ("CANCELLED", "0:0", "10", True),
+        ("CANCELLED by 1003", "0:0", "10", False),
+        ("CANCELLED", "0:15", "10", False),  # by its user, before a restart of slurmctld
+        ("CANCELLED", "0:0", "0", False),  # the same, while it was pending
+        ("COMPLETED", "0:0", "10", False),
+    ],
+)
+def test_the_row_of_a_job_that_slurmctld_has_lost_is_told_from_one_that_was_cancelled(state, code, elapsed, by_nobody):
+    rows, _ = parse_accounting(sacct_line(state=state, code=code, elapsed=elapsed), {"7"})
+    assert rows["7"][0].by_nobody == by_nobody
+
+
+def test_no_recorded_job_was_lost(recorded):
+    """Cancelled in every way, some of them before a restart of slurmctld."""
+    jobs = recorded.jobs("snapshot")
+    rows, _ = parse_accounting(recorded.accounting("final"), jobs)
+    assert {row.state for lives in rows.values() for row in lives} >= {"CANCELLED", "COMPLETED"}
+    assert not [row for lives in rows.values() for row in lives if row.by_nobody]
+
+
 @pytest.mark.parametrize("state", ["CANCELLED", "CANCELLED by 0", "CANCELLED+"])
 def test_cancelled_in_all_its_spellings(state):
     assert parse_accounting(sacct_line(state=state), {"7"})[0]["7"][0].state == "CANCELLED"

@@ -228,12 +228,21 @@ def test_one_call_each_for_all_jobs(slurm, attempt_dir):
     slurm.program("sacct", prints(ENDED))
     seen = scheduler().observe([ref(job_id, attempt_dir) for job_id in ("41", "7", "7", "8")])
     assert len(slurm.called("squeue")) == len(slurm.called("sacct")) == 1
-    assert "--jobs 41,7,8" in slurm.called("squeue")[0]
+    assert "--jobs 41,7,8 --name digits.0001.k3f9" in slurm.called("squeue")[0]
     assert slurm.environ("sacct")["SLURM_TIME_FORMAT"] == "%s"
     assert seen.jobs["41"].queue is not None
     assert seen.jobs["41"].queue.start == 110.0
     assert [row.state for row in seen.jobs["7"].accounting] == ["TIMEOUT"]
     assert seen.jobs["8"] == JobView("8")
+
+
+def test_of_two_jobs_with_one_id_the_later_is_meant(slurm, attempt_dir):
+    """slurmctld gives the id of a job that it has lost to the next one."""
+    first, second, watched = (JobRef("41", name, attempt_dir) for name in ("a.0001.k3f9", "a.0002.x7b2", ""))
+    scheduler().observe([first, second])
+    scheduler().observe([watched])
+    assert ["--name" in call for call in slurm.called("squeue")] == [True, False]
+    assert "--jobs 41 --name a.0002.x7b2" in slurm.called("squeue")[0]
 
 
 def test_one_unknown_job_is_an_answer(slurm, attempt_dir):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -119,13 +120,26 @@ def test_an_end_without_accounting_is_unknown():
 
 def test_a_job_that_neither_knows_is_unknown():
     """Two answers without the job: it may be the wrong cluster. That is no ground to submit it again."""
-    assert (verdict(None).phase, verdict(None).purged) == ("unknown", True)
-    assert not verdict(None, a=DOWN).purged, "accounting has not said so"
+    assert (verdict(None).phase, verdict(None).unlisted) == ("unknown", True)
+    assert not verdict(None, a=DOWN).unlisted, "accounting has not said so"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SUSPENDED", "", "NEW_STATE"])
 def test_a_row_that_is_still_open_is_no_end(state):
     assert verdict(None, life(state)).phase == "unknown"
+
+
+def test_what_was_cancelled_by_nobody_is_no_end():
+    """A slurmctld that was killed before it had saved the job: slurmdbd closes the row, and nobody wanted that."""
+    truth = verdict(None, replace(life("CANCELLED"), by_nobody=True))
+    assert (truth.phase, truth.unlisted) == ("unknown", True)
+
+
+def test_a_life_that_was_cancelled_by_nobody_was_an_earlier_jobs():
+    """slurmctld gives the id of a job that it has lost to the next one: that has not been started again."""
+    lost = replace(life("CANCELLED", 50.0), by_nobody=True)
+    assert verdict(queued("RUNNING", submit=100.0), lost, life("RUNNING", 100.0)).restarts == 0
+    assert verdict(queued("RUNNING", submit=100.0), life("PREEMPTED", 50.0), life("RUNNING", 100.0)).restarts == 1
 
 
 def test_an_unreadable_newest_row_is_no_end():
