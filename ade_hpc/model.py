@@ -86,8 +86,9 @@ class QueueRow:
 class AccountingRow:
     """One row of ``sacct -D -X``: one life of a job; a requeued job has several, oldest first by ``submit``.
 
-    by_nobody: it ran and was CANCELLED, but no user and no signal did that. So slurmdbd closes the row of a job that a
-    slurmctld does not know which was killed before it had saved it (measured, 22.05).
+    by_nobody: CANCELLED, but no user and no signal did that. So slurmdbd closes the row of a job that a slurmctld no
+    longer knows which was killed before it had saved it (measured, 22.05); a job that was cancelled while it waited may
+    look the same after a restart of slurmctld. pyslurm does not tell.
     """
 
     job_id: str
@@ -156,8 +157,8 @@ class JobTruth:
     phase: ``ended`` only where it is proved (see invariant 2 in docs/architecture.md), else ``unknown``.
     elapsed_s: run time over all restarts. exit_code and signal as in sacct's ``ExitCode``.
     said_by: which source decided, for people. witnesses: what each of them said.
-    unlisted: both answered, the queue does not list the job, and accounting does not say how it ended: purged, lost by
-    a slurmctld that went down before it had saved the job, or another cluster's.
+    unlisted: both answered, the queue does not list the job, and accounting does not say for certain how it ended: it
+    was purged, lost by a slurmctld that went down before it had saved the job, or is another cluster's.
     """
 
     phase: Phase

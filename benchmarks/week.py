@@ -122,10 +122,12 @@ class Week:
         said = self.ade("report", "-o", str(page))
         told = oracle.read_report(page.read_text()) if said.returncode == 0 else {}
         found = [*self.violations, *oracle.overlaps(self.scene.watcher.lives), *oracle.caps(rows, self._sbatched())]
+        killed = [fault.at for fault in self.scene.faults if fault.kind == "slurmctld down"]
         for member in self.members:
             mine = oracle.of(rows, member.name)
             if not mine:
                 continue
+            mine += oracle.lost_by_slurm(self.folder(member.name), mine, self.scene.watcher.lives, killed)
             project = self.files[member.name].parent
             gone = member.name in self.scene.cancelled
             found += oracle.event_overlaps(self.folder(member.name))

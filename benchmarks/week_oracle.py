@@ -28,6 +28,7 @@ from tests.support.lab import Lab
 LIVE = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING")
 HOUR_S = 3600.0
 COLUMNS = "JobID,JobName,State,Submit,Start,End,ElapsedRaw,AllocTRES,NodeList"
+UNSAVED_S = 15.0  # slurmctld saves every five seconds, and the machine is busy
 SAMPLING_S = 1.0  # how far two looks at the list of processes may be apart on a busy machine
 
 
@@ -62,6 +63,28 @@ def _job_life(row: Sequence[str]) -> JobLife | None:
     moment = [float(text) if text.isdigit() else None for text in (start, end)]
     used = int(gpus[1]) if gpus else 0
     return JobLife(job, token[1], int(token[2]), state.split()[0], float(submit), *moment, float(elapsed or 0), used)
+
+
+def lost_by_slurm(
+    folder: Path, rows: Sequence[JobLife], lives: Sequence[Life], killed: Sequence[float]
+) -> Iterator[JobLife]:
+    """Jobs that were submitted just before slurmctld was killed and that accounting never heard of: seen by the list of
+    processes and by their exit records alone."""
+    known = {(row.attempt, row.job) for row in rows}
+    for entry in _entries(folder / "ledger.jsonl"):
+        if entry["kind"] != "submitted" or not any(0 <= moment - entry["time"] < UNSAVED_S for moment in killed):
+            continue
+        attempt, job = int(entry["data"]["attempt"]), str(entry["data"]["job_id"])
+        if (attempt, job) not in known:
+            mine = [life for life in lives if (life.experiment, life.attempt) == (folder.name, attempt)]
+            seen_s = sum(life.last - life.first for life in mine)
+            state = "COMPLETED" if _completed(folder, attempt) else "LOST"
+            yield JobLife(job, folder.name, attempt, state, entry["time"], None, None, seen_s, rows[-1].gpus)
+
+
+def _completed(folder: Path, attempt: int) -> bool:
+    records = [json.loads(path.read_text()) for path in folder.glob(f"attempts/{attempt:04d}/exits/[0-9]*.json")]
+    return any(record["final"] and record["cause"] == "completed" for record in records)
 
 
 def of(rows: Sequence[JobLife], name: str) -> list[JobLife]:

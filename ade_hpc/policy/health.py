@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ade_hpc.model import Domain, ExitRecord, Health, Heartbeat, Witness
+from ade_hpc.model import Domain, ExitRecord, Health, Heartbeat, JobTruth, Witness
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.store.records import ended_itself
 
@@ -83,24 +83,33 @@ def _judge(snapshot: Snapshot) -> Health:
     truth = snapshot.truth
     if truth.phase == "pending":
         return Health("pending", truth.reason, truth.said_by)
+    if truth.unlisted:
+        return _unlisted(snapshot)
     if truth.phase == "ended":
         return _ended(snapshot)
     over = ended_itself(snapshot.beats, snapshot.exits) if truth.phase == "running" else None
     if over is not None and over.restart >= truth.restarts:
         return Health("ended", over.cause, f"exit record: exit code {over.returncode}; its job is ending")
     if truth.phase == "unknown":
-        return _unlisted(snapshot) if truth.unlisted else Health("unknown", truth.state, truth.reason)
+        return Health("unknown", truth.state, truth.reason)
     return _running(snapshot)
 
 
 def _unlisted(snapshot: Snapshot) -> Health:
-    truth, record, beat = snapshot.truth, _record_of_last_start(snapshot), _latest(snapshot)
+    """Of what never showed a sign of life, Slurm's word is all there is."""
+    truth, record, beat = snapshot.truth, _record_of_last_start(snapshot), _latest_of_last_start(snapshot)
     still = beat is not None and _stands_still(snapshot, beat)
     if record is not None and (record.final or still):
-        return Health("ended", record.cause, f"exit record: exit code {record.returncode}; {truth.reason}")
-    if beat is not None and still and snapshot.now - beat.written_at < _NEWS_S:
-        return Health("ended", "forgotten", f"{truth.reason}; its heartbeat stands still")
-    return Health("unknown", truth.state, truth.reason)
+        return Health("ended", record.cause, f"exit record: exit code {record.returncode}; {_lost(truth)}")
+    if beat is not None and snapshot.now - beat.written_at < _NEWS_S:
+        if still:
+            return Health("ended", "forgotten", f"{_lost(truth)}; its heartbeat stands still")
+        return Health("unknown", truth.state, _lost(truth))
+    return _ended(snapshot) if truth.phase == "ended" else Health("unknown", truth.state, truth.reason)
+
+
+def _lost(truth: JobTruth) -> str:
+    return truth.reason if truth.phase == "unknown" else f"{truth.said_by}, and nobody has cancelled it"
 
 
 def _running(snapshot: Snapshot) -> Health:
@@ -166,6 +175,13 @@ def last_exit(snapshot: Snapshot) -> ExitRecord | None:
 
 def _latest(snapshot: Snapshot) -> Heartbeat | None:
     return max(snapshot.beats, key=lambda beat: (beat.restart, beat.written_at), default=None)
+
+
+def _latest_of_last_start(snapshot: Snapshot) -> Heartbeat | None:
+    """None while a job that was queued again waits: what stands still is the start before."""
+    beat, record = _latest(snapshot), last_exit(snapshot)
+    waits = beat is not None and record is not None and record.requeued and record.restart >= beat.restart
+    return None if waits else beat
 
 
 def _witnesses(snapshot: Snapshot) -> Iterator[Witness]:

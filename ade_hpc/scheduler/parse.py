@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the text of ``squeue`` and ``sacct`` to rows. Pure, and trusting nothing.
 
-Only fields that no user can fill are asked for (a job name may hold separators and newlines, which Slurm prints as
-they are), separated by a character that stands in none of them. Output for machines (``--json``) changes from release
-to release; these columns read alike from 22.05 to 26.05.
+Only fields that no user can fill are asked for, separated by a character that stands in none of them; and, as the last
+one in accounting, the job's name, which may hold anything (Slurm prints it as it is): it tells a job from another one
+that was given its id. Output for machines (``--json``) changes from release to release; these columns read alike from
+22.05 to 26.05.
 
 A line without a separator is noise (a site's banner) and is skipped. A damaged row whose job can still be told counts
 as a row with an empty state, so that it makes that job unknown instead of absent.
@@ -19,11 +20,12 @@ from typing import TYPE_CHECKING
 from ade_hpc.model import AccountingRow, QueueRow, StepRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 SEPARATOR = "\x1f"
 SQUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%V", "%S", "%N", "%r"))
-SACCT_FORMAT = "JobID,State,ExitCode,DerivedExitCode,Submit,Start,End,ElapsedRaw,NodeList,Reason"
+SACCT_FORMAT = "JobID,State,ExitCode,DerivedExitCode,Submit,Start,End,ElapsedRaw,NodeList,Reason,JobName"
+UNNAMED = ("", "allocation")  # a row whose name slurmdbd has not heard yet
 JOB_ID = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?")
 
 # NodeList and Reason of a job that has none; squeue, sacct and scontrol each have their own word for it
@@ -49,11 +51,18 @@ def parse_queue(text: str, asked: Collection[str]) -> tuple[QueueRows, list[str]
     return rows, notes
 
 
-def parse_accounting(text: str, asked: Collection[str]) -> tuple[AccountingRows, list[str]]:
-    """Rows of ``sacct -D -X -P -n -o SACCT_FORMAT`` by asked job id, each job's lives oldest first, and notes."""
+def parse_accounting(
+    text: str, asked: Collection[str], names: Mapping[str, str] | None = None
+) -> tuple[AccountingRows, list[str]]:
+    """Rows of ``sacct -D -X -P -n -o SACCT_FORMAT`` by asked job id, each job's lives oldest first, and notes.
+
+    names: of jobs by id, as far as they are known; what has that id and another name is left out.
+    """
     found: dict[str, list[AccountingRow]] = {}
     notes: list[str] = []
-    for job_id, fields in _lines(text, asked, notes):
+    for job_id, (*fields, name) in _lines(text, asked, notes, most=len(SACCT_FORMAT.split(","))):
+        if name not in (*UNNAMED, (names or {}).get(job_id) or name):
+            continue
         try:
             row = _accounting_row(job_id, fields)
         except ValueError:
@@ -98,7 +107,7 @@ def _accounting_row(job_id: str, fields: list[str]) -> AccountingRow:
         float(elapsed),
         _word(nodes),
         _word(reason),
-        by_nobody=(state.strip(), exit_code, signal) == ("CANCELLED", 0, 0) and float(elapsed) > 0,
+        by_nobody=(state.strip(), exit_code, signal) == ("CANCELLED", 0, 0),
     )
 
 
@@ -107,14 +116,14 @@ def out_of_memory(state: str, by_derived_code: bool) -> str:
     return "OUT_OF_MEMORY" if state == "FAILED" and by_derived_code else state
 
 
-def _lines(text: str, asked: Collection[str], notes: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Every row of an asked job as (that id, its fields)."""
+def _lines(text: str, asked: Collection[str], notes: list[str], most: int = -1) -> Iterator[tuple[str, list[str]]]:
+    """Every row of an asked job as (that id, its fields); the last of ``most`` holds whatever follows."""
     for line in text.split("\n"):
         if SEPARATOR not in line:
             if line.strip():
                 notes.append(f"not a row: {line.strip()[:80]!r}")
             continue
-        fields = [field.strip() for field in line.split(SEPARATOR)]
+        fields = [field.strip() for field in line.split(SEPARATOR, most - 1 if most > 0 else -1)]
         for job_id in asked_ids(fields[0], asked):
             yield job_id, fields
 

@@ -197,7 +197,7 @@ class SlurmScheduler:
 
     def _lives(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
         accounting, text = self._ask_accounting("--jobs", ",".join(asked))
-        rows, notes = parse_accounting(text, asked)
+        rows, notes = parse_accounting(text, asked, asked)
         return noted(accounting, notes), rows
 
     def _ask_queue(self, *arguments: str) -> tuple[Source, str]:
@@ -251,7 +251,7 @@ def _asked(jobs: Sequence[JobRef]) -> dict[str, str]:
 
 
 def _by_id_and_name(asked: Mapping[str, str]) -> tuple[str, ...]:
-    """For squeue: sacct may call a job ``allocation`` for a while. A job that is only watched has no known name."""
+    """For squeue: accounting learns the name later than the job. A job that is only watched has no known name."""
     names = dict.fromkeys(asked.values())
     known = all(NAME.fullmatch(name) for name in names)
     return ("--jobs", ",".join(asked), *(("--name", ",".join(names)) if known else ()))

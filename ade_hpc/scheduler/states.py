@@ -8,8 +8,8 @@ Silence is not death, and one source is not proof (docs/architecture.md, invaria
 * As long as the queue is silent nothing is final. Any end in accounting may be an earlier life of a requeued job; and
   nothing is lost by waiting, because no answer to an end can be submitted to a controller that does not answer.
 * A job that the queue does not list is over only if accounting shows how. Accounting that fails, knows no row or still
-  says RUNNING leaves it unknown (a lagging slurmdbd, or the wrong cluster), and so does a row that was CANCELLED by
-  nobody. If both did answer, it is ``unlisted``: what it has left on disk may tell the rest (``policy/health.py``).
+  says RUNNING leaves it unknown (a lagging slurmdbd, or the wrong cluster). Where both did answer, it is ``unlisted``,
+  and so is one that was CANCELLED by nobody: what it has left on disk tells more (``policy/health.py``).
 * Accounting that the cluster has switched off is no witness at all: then the queue alone decides, and the exit record
   has to say how the job ended.
 """
@@ -73,8 +73,9 @@ def _verdict(view: JobView, queue: Source, accounting: Source) -> JobTruth:
 
 
 def _own_lives(rows: tuple[AccountingRow, ...]) -> tuple[AccountingRow, ...]:
-    """Without those of an earlier job, which slurmctld had lost: the next one that is submitted gets its id."""
-    return (*(row for row in rows[:-1] if not row.by_nobody), *rows[-1:])
+    """Without those that slurmctld has lost: a requeue closes the row of the life before, and a job that is submitted
+    next gets the id of a lost one."""
+    return (*(row for row in rows[:-1] if row.state in LIFE_OVER and not row.by_nobody), *rows[-1:])
 
 
 def _listed(view: JobView, row: QueueRow) -> JobTruth:
@@ -105,12 +106,11 @@ def _unlisted(view: JobView) -> JobTruth:
         why = "neither the queue nor accounting knows it: purged, or submitted on another cluster?"
         return replace(_unknown(view, why), unlisted=True)
     newest = view.accounting[-1]
-    if newest.by_nobody:
-        return replace(_unknown(view, "the queue does not list it, and nobody has cancelled it"), unlisted=True)
     if newest.state not in LIFE_OVER:
         said = newest.state or "something unreadable"
         return replace(_unknown(view, f"the queue does not list it, but accounting still says {said}"), unlisted=True)
-    return _ended(newest, view, len(view.accounting) - 1, "accounting; the queue does not list it")
+    ended = _ended(newest, view, len(view.accounting) - 1, "accounting; the queue does not list it")
+    return replace(ended, unlisted=newest.by_nobody)
 
 
 def _current_life(rows: tuple[AccountingRow, ...], row: QueueRow) -> AccountingRow | None:

@@ -75,7 +75,7 @@ class Night:
 def night(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Night:
     slurm = slurm_of_stand_ins(tmp_path / "bin")
     slurm.program("sbatch", "echo 41")
-    ended = SEPARATOR.join(["41", "COMPLETED", "0:0", "0:0", "100", "110", "170", "60", "n1", "None"])
+    ended = SEPARATOR.join(["41", "COMPLETED", "0:0", "0:0", "100", "110", "170", "60", "n1", "None", ""])
     slurm.program("sacct", f"printf '%s\\n' '{ended}'")
     monkeypatch.setenv("PATH", f"{slurm.folder}:{os.environ['PATH']}")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ade_hpc.store.ledger import append
 from benchmarks import week_oracle as oracle
 from benchmarks.week import run_week
 from benchmarks.week_cast import CAST, LIVE_CAP, SUBMISSIONS_CAP, Member
@@ -64,3 +65,18 @@ def test_these_judges_would_notice(tmp_path: Path) -> None:
     assert len(list(oracle.left_alone(member, quiet, failed, cancelled=False))) == 1
     assert list(oracle.left_alone(member, oracle.Told("a", "Needs a person"), failed, cancelled=False)) == []
     assert len(list(oracle.brought_back("a", -5.0, failed))) == 1
+
+
+def test_a_job_that_slurm_has_lost_is_told_from_one_that_was_made_up(tmp_path: Path) -> None:
+    """Only a slurmctld that was killed just after the submission excuses a job that accounting does not know."""
+    for attempt, job in ((1, "7"), (2, "8")):
+        append(tmp_path / "ledger.jsonl", "submitted", {"attempt": attempt, "job_id": job}, now=100.0)
+    known = [JobLife("7", tmp_path.name, 1, "CANCELLED", 0.0, 0.0, 50.0, 50.0, 1)]
+    lives = [Life(3, tmp_path.name, 2, 101.0, 145.0)]
+
+    (lost,) = oracle.lost_by_slurm(tmp_path, known, lives, [102.0])
+
+    assert (lost.job, lost.attempt, lost.state, lost.elapsed_s) == ("8", 2, "LOST", 44.0)
+    assert list(oracle.ledger_against_accounting(tmp_path, [*known, lost])) == []
+    assert list(oracle.lost_by_slurm(tmp_path, known, lives, [99.0, 200.0])) == []
+    assert len(list(oracle.ledger_against_accounting(tmp_path, known))) == 1

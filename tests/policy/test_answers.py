@@ -264,6 +264,13 @@ def test_without_a_record_a_job_that_slurm_has_lost_is_over_once_its_heartbeat_s
     assert judge_health(replace(lost, silent=False)).verdict == "unknown"
     assert judge_health(replace(lost, truth=replace(UNLISTED, unlisted=False))).verdict == "unknown"
     assert judge_health(replace(lost, now=BEAT.written_at + 90_000)).verdict == "unknown", "purged: that is no news"
+    by_nobody = JobTruth("ended", "CANCELLED", unlisted=True)
+    assert judge_health(replace(lost, truth=by_nobody)).cause == "forgotten"
+    assert judge_health(replace(lost, truth=by_nobody, silent=False)).verdict == "unknown", "it may live, as an orphan"
+    never_ran = replace(lost, truth=by_nobody, beats=(), exits=())
+    assert judge_health(never_ran).cause == "cancelled", "as it waited, and slurmctld was restarted since"
+    waits = replace(lost, exits=(replace(RECORD, restart=1, requeued=True),))
+    assert judge_health(waits).verdict == "unknown", "it was queued again, and may have been cancelled since"
 
 
 def test_what_was_asked_to_go_and_then_killed_is_not_forgotten() -> None:

@@ -100,8 +100,8 @@ def test_the_history_of_a_requeued_job_is_asked_of_sacct(site, slurm):
     """Its hours and restarts count into budgets, and pyslurm has the last life only."""
     site.install()
     rows = [
-        "2098 REQUEUED 0:0 0:0 1795360200 1795360210 1795360252 42 k1 None".split(),
-        "2098 COMPLETED 0:0 0:0 1795360252 1795360258 1795360260 2 k1 None".split(),
+        "2098 REQUEUED 0:0 0:0 1795360200 1795360210 1795360252 42 k1 None digits.0001.k3f9".split(),
+        "2098 COMPLETED 0:0 0:0 1795360252 1795360258 1795360260 2 k1 None digits.0001.k3f9".split(),
     ]
     slurm.program("sacct", "\n".join(f"echo {shlex.quote(SEPARATOR.join(row))}" for row in rows))
     seen = site.client().observe([ref("2098"), ref("2093")])

@@ -20,8 +20,10 @@ from ade_hpc.scheduler.slurm import SlurmScheduler
 CANARY = "canary-51c9"
 LIVE = SEPARATOR.join(["41", "RUNNING", "100", "110", "n1", "None"])
 GHOST = SEPARATOR.join(["43", "FAILED", "100", "100", "", "BadConstraints"])
-ENDED = SEPARATOR.join(["7", "TIMEOUT", "0:0", "0:0", "100", "110", "170", "60", "n1", "None"])
-GHOST_ROW = SEPARATOR.join(["43", "FAILED", "1:0", "0:0", "100", "100", "100", "0", "None assigned", "None"])
+ENDED = SEPARATOR.join(["7", "TIMEOUT", "0:0", "0:0", "100", "110", "170", "60", "n1", "None", "digits.0001.k3f9"])
+GHOST_ROW = SEPARATOR.join(["43", "FAILED", "1:0", "0:0", "100", "100", "100", "0", "None assigned", "None", ""])
+    ["43", "FAILED", "1:0", "0:0", "100", "100", "100", "0", "None assigned", "None", "digits.0001.k3f9"]
+)
 
 
 def scheduler(**options) -> SlurmScheduler:
@@ -243,6 +245,15 @@ def test_of_two_jobs_with_one_id_the_later_is_meant(slurm, attempt_dir):
     scheduler().observe([watched])
     assert ["--name" in call for call in slurm.called("squeue")] == [True, False]
     assert "--jobs 41 --name a.0002.x7b2" in slurm.called("squeue")[0]
+
+
+@pytest.mark.parametrize(("name", "known"), [("digits.0001.k3f9", 1), ("allocation", 1), ("", 1), ("somebody", 0)])
+def test_a_row_of_another_job_with_its_id_says_nothing_of_a_job(slurm, attempt_dir, name, known):
+    """slurmdbd may not have heard the name yet."""
+    slurm.program("sacct", prints(ENDED.replace("digits.0001.k3f9", name)))
+    seen = scheduler().observe([ref("7", attempt_dir), ref("8", attempt_dir)])
+    watched = scheduler().observe([JobRef("7", "", attempt_dir)])
+    assert (len(seen.jobs["7"].accounting), len(watched.jobs["7"].accounting)) == (known, 1)
 
 
 def test_one_unknown_job_is_an_answer(slurm, attempt_dir):

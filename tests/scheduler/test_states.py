@@ -129,16 +129,18 @@ def test_a_row_that_is_still_open_is_no_end(state):
     assert verdict(None, life(state)).phase == "unknown"
 
 
-def test_what_was_cancelled_by_nobody_is_no_end():
+def test_what_was_cancelled_by_nobody_may_be_a_job_that_slurmctld_has_lost():
     """A slurmctld that was killed before it had saved the job: slurmdbd closes the row, and nobody wanted that."""
     truth = verdict(None, replace(life("CANCELLED"), by_nobody=True))
-    assert (truth.phase, truth.unlisted) == ("unknown", True)
+    assert (truth.phase, truth.state, truth.unlisted) == ("ended", "CANCELLED", True)
+    assert not verdict(None, life("CANCELLED")).unlisted
 
 
 def test_a_life_that_was_cancelled_by_nobody_was_an_earlier_jobs():
     """slurmctld gives the id of a job that it has lost to the next one: that has not been started again."""
     lost = replace(life("CANCELLED", 50.0), by_nobody=True)
     assert verdict(queued("RUNNING", submit=100.0), lost, life("RUNNING", 100.0)).restarts == 0
+    assert verdict(None, life("PENDING", 50.0), replace(lost, submit=100.0)).restarts == 0
     assert verdict(queued("RUNNING", submit=100.0), life("PREEMPTED", 50.0), life("RUNNING", 100.0)).restarts == 1
 
 

@@ -48,9 +48,11 @@ def ref(job_id: str = "41") -> JobRef:
     return JobRef(job_id, "digits.0001.k3f9", Path("/nowhere"))
 
 
-def test_1_names_are_printed_raw_so_no_column_that_a_user_fills_is_asked_for(recorded):
-    columns = {*SACCT_FORMAT.split(","), *SQUEUE_FORMAT.split(SEPARATOR)}
-    assert not columns & {"JobName", "Comment", "WCKey", "SubmitLine", "%j", "%k", "%o"}
+def test_1_names_are_printed_raw_so_no_column_that_a_user_fills_stands_before_another(recorded):
+    columns = [*SACCT_FORMAT.split(",")[:-1], *SQUEUE_FORMAT.split(SEPARATOR)]
+    assert not {*columns} & {"JobName", "Comment", "WCKey", "SubmitLine", "%j", "%k", "%o"}
+    row = SEPARATOR.join(["7", "COMPLETED", "0:0", "0:0", "100", "110", "170", "60", "n1", "None", "a|b\x1f,\nc"])
+    assert [life.state for life in parse_accounting(row, {"7"})[0]["7"]] == ["COMPLETED"]
     for label in ("odd_pipe", "odd_newline", "odd_equals", "odd_unicode", "odd_empty"):
         assert at_the_end(recorded, label).state == "COMPLETED"
 
