@@ -48,10 +48,25 @@ class JobLife:
 
 
 def accounting(lab: Lab) -> list[JobLife]:
-    """Every life of every job of ours, oldest first."""
+    """Every life of every job of ours, oldest first; of those whose names accounting has not heard, as the queue has
+    them."""
     argv = ["env", "SLURM_TIME_FORMAT=%s", "sacct", "-D", "-X", "-n", "-P", "-S", "now-1days", "-o", COLUMNS]
     rows = (line.split("|") for line in lab.run(argv, timeout=120).stdout.splitlines())
-    return [found for row in rows if (found := _job_life(row)) is not None]
+    found = [life for row in rows if (life := _job_life(row)) is not None]
+    known = {life.job for life in found}
+    return [*found, *(life for life in _queued(lab) if life.job not in known)]
+
+
+def _queued(lab: Lab) -> Iterator[JobLife]:
+    argv = ["env", "SLURM_TIME_FORMAT=%s", "squeue", "-h", "-t", "all", "-o", "%i|%j|%T|%V|%S|%b|%M"]
+    for job, name, state, submit, start, gres, used in (
+        line.split("|") for line in lab.run(argv, timeout=120).stdout.splitlines()
+    ):
+        *_, minutes, seconds = f"0:{used}".split(":")
+        elapsed = str(60 * int(minutes) + int(seconds))
+        row = (job, name, state, submit, start, "", elapsed, f"gres/gpu={gres.rpartition(':')[2]}", "")
+        if (life := _job_life(row)) is not None:
+            yield life
 
 
 def _job_life(row: Sequence[str]) -> JobLife | None:
@@ -68,8 +83,8 @@ def _job_life(row: Sequence[str]) -> JobLife | None:
 def lost_by_slurm(
     folder: Path, rows: Sequence[JobLife], lives: Sequence[Life], killed: Sequence[float]
 ) -> Iterator[JobLife]:
-    """Jobs that were submitted just before slurmctld was killed and that accounting never heard of: seen by the list of
-    processes and by their exit records alone."""
+    """Jobs that were submitted just before slurmctld was killed, and that neither it nor accounting has heard of since:
+    seen by the list of processes and by their exit records alone."""
     known = {(row.attempt, row.job) for row in rows}
     for entry in _entries(folder / "ledger.jsonl"):
         if entry["kind"] != "submitted" or not any(0 <= moment - entry["time"] < UNSAVED_S for moment in killed):

@@ -22,8 +22,6 @@ LIVE = SEPARATOR.join(["41", "RUNNING", "100", "110", "n1", "None"])
 GHOST = SEPARATOR.join(["43", "FAILED", "100", "100", "", "BadConstraints"])
 ENDED = SEPARATOR.join(["7", "TIMEOUT", "0:0", "0:0", "100", "110", "170", "60", "n1", "None", "digits.0001.k3f9"])
 GHOST_ROW = SEPARATOR.join(["43", "FAILED", "1:0", "0:0", "100", "100", "100", "0", "None assigned", "None", ""])
-    ["43", "FAILED", "1:0", "0:0", "100", "100", "100", "0", "None assigned", "None", "digits.0001.k3f9"]
-)
 
 
 def scheduler(**options) -> SlurmScheduler:
