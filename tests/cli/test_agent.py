@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from ade_hpc.cli.demo import instead_of_the_rule
 from ade_hpc.cli.main import app
 from ade_hpc.errors import UsageError
 from ade_hpc.spec.preferences import parse_preferences
+from tests.support.chat_server import KEY, Reply, chat_server
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -22,6 +26,22 @@ def test_the_demo_with_an_agent_says_what_to_set(monkeypatch: pytest.MonkeyPatch
     result = CliRunner().invoke(app, ["demo", "--agent"])
     assert isinstance(result.exception, UsageError)
     assert "OPENAI_BASE_URL" in str(result.exception)
+
+
+@pytest.mark.timeout(240)
+def test_the_demo_whose_model_never_answers_ends_with_one_sentence(tmp_path: Path) -> None:
+    """Its run is over, and nobody will judge it: there is nothing to wait five minutes for."""
+    env = {**os.environ, "OPENAI_API_KEY": KEY}
+    with chat_server(Reply(b"{}", 500)) as server:
+        argv = [sys.executable, "-m", "ade_hpc.cli", "demo", "--agent", "--model", "m", "--keep", str(tmp_path / "d")]
+        env["OPENAI_BASE_URL"] = server.url
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("ade-hpc: the demo can't go on: no judgement this time")
+    assert str(tmp_path) in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    assert len(server.asked) >= 3
 
 
 def test_the_preferences_of_that_demo_have_a_model_in_place_of_the_rule() -> None:
