@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from ade_hpc.launch.plan import Plan
+from ade_hpc.model import JobTruth
 from ade_hpc.report import history
 from ade_hpc.report.status import gather
 from ade_hpc.store.ledger import append
 from ade_hpc.store.records import load_attempt, load_heartbeats
 from ade_hpc.supervisor.experiment import load_supervised
 from ade_hpc.supervisor.observe import look
+from ade_hpc.supervisor.past import Usage, past_of
 from ade_hpc.supervisor.tick import Ticker
 from tests.support.project import Project, make_project, wait_for
 
@@ -55,6 +57,23 @@ def test_in_mode_observe_it_only_says_what_it_would_do(tmp_path: Path) -> None:
     assert len(project.folder.attempts()) == 1
     assert reports[-1].decision is not None
     assert (reports[-1].decision.outcome, reports[-1].decision.proposal.author) == ("observe", "answer:failed")
+
+
+def test_a_job_that_slurm_has_lost_costs_what_its_records_tell(tmp_path: Path) -> None:
+    """Accounting says RUNNING, and its seconds grow. Without an exit record a start lived until its last heartbeat."""
+    project = make_project(tmp_path, experiment={"gpus_per_node": 1}, config={**LEARNS, "steps": 40})
+    project.submit()
+    project.wait_until_over(1)
+    one = load_supervised(project.folder)
+    (job,), (attempt,) = one.jobs, project.folder.attempts()
+    lost = {job.job_id: JobTruth("unknown", "RUNNING", unlisted=True, elapsed_s=90_000.0)}
+
+    by_record = past_of(one, lost, Usage(1, 1), now=time.time()).gpu_hours * 3600
+    for path in attempt.exits.iterdir():
+        path.unlink()
+    by_heartbeat = past_of(one, lost, Usage(1, 1), now=time.time()).gpu_hours * 3600
+
+    assert 0 < by_heartbeat <= by_record < 60
 
 
 def test_what_was_cancelled_by_hand_is_never_resubmitted(tmp_path: Path) -> None:
