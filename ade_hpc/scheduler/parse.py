@@ -2,8 +2,8 @@
 """From the text of ``squeue`` and ``sacct`` to rows. Pure, and trusting nothing.
 
 Only fields that no user can fill are asked for, separated by a character that stands in none of them; and, as the last
-one in accounting, the job's name, which may hold anything (Slurm prints it as it is): it tells a job from another one
-that was given its id. Output for machines (``--json``) changes from release to release; these columns read alike from
+one, the job's name, which may hold anything (Slurm prints it as it is): it tells a job from another one that was given
+its id. Output for machines (``--json``) changes from release to release; these columns read alike from
 22.05 to 26.05.
 
 A line without a separator is noise (a site's banner) and is skipped. A damaged row whose job can still be told counts
@@ -14,35 +14,41 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ade_hpc.model import AccountingRow, QueueRow, StepRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
 SEPARATOR = "\x1f"
-SQUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%V", "%S", "%N", "%r"))
+SQUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%V", "%S", "%N", "%r", "%j"))
 SACCT_FORMAT = "JobID,State,ExitCode,DerivedExitCode,Submit,Start,End,ElapsedRaw,NodeList,Reason,JobName"
-UNNAMED = ("", "allocation")  # a row whose name slurmdbd has not heard yet
+UNNAMED = ("", "allocation")  # a row of accounting whose name slurmdbd has not heard yet
 JOB_ID = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?")
 
 # NodeList and Reason of a job that has none; squeue, sacct and scontrol each have their own word for it
 NOTHING = frozenset({"", "None", "None assigned", "N/A", "(null)"})
 OUT_OF_MEMORY_SIGNAL = 125
 
+Names = Mapping[str, str]
 QueueRows = dict[str, QueueRow]
 AccountingRows = dict[str, tuple[AccountingRow, ...]]
 
 
-def parse_queue(text: str, asked: Collection[str]) -> tuple[QueueRows, list[str]]:
-    """Rows of ``squeue -h -o SQUEUE_FORMAT`` by asked job id, and a note on every row that could not be read."""
+def parse_queue(text: str, asked: Collection[str], names: Names = MappingProxyType({})) -> tuple[QueueRows, list[str]]:
+    """Rows of ``squeue -h -o SQUEUE_FORMAT`` by asked job id, and a note on every row that could not be read.
+
+    names: of jobs by id, as far as they are known; what has that id and another name is left out.
+    """
     rows: QueueRows = {}
     notes: list[str] = []
-    for job_id, fields in _lines(text, asked, notes):
+    for job_id, fields in _lines(text, asked, names, len(SQUEUE_FORMAT.split(SEPARATOR)), notes):
         try:
-            _, state, submit, start, nodes, reason = fields
+            _, state, submit, start, nodes, reason, _ = fields
             row = QueueRow(job_id, _state(state), _word(reason), _word(nodes), _time(submit), _time(start))
         except ValueError:
             notes.append(_note("squeue", fields))
@@ -52,17 +58,12 @@ def parse_queue(text: str, asked: Collection[str]) -> tuple[QueueRows, list[str]
 
 
 def parse_accounting(
-    text: str, asked: Collection[str], names: Mapping[str, str] | None = None
+    text: str, asked: Collection[str], names: Names = MappingProxyType({})
 ) -> tuple[AccountingRows, list[str]]:
-    """Rows of ``sacct -D -X -P -n -o SACCT_FORMAT`` by asked job id, each job's lives oldest first, and notes.
-
-    names: of jobs by id, as far as they are known; what has that id and another name is left out.
-    """
+    """Rows of ``sacct -D -X -P -n -o SACCT_FORMAT`` by asked job id, each job's lives oldest first, and notes."""
     found: dict[str, list[AccountingRow]] = {}
     notes: list[str] = []
-    for job_id, (*fields, name) in _lines(text, asked, notes, most=len(SACCT_FORMAT.split(","))):
-        if name not in (*UNNAMED, (names or {}).get(job_id) or name):
-            continue
+    for job_id, fields in _lines(text, asked, names, len(SACCT_FORMAT.split(",")), notes):
         try:
             row = _accounting_row(job_id, fields)
         except ValueError:
@@ -92,7 +93,7 @@ def parse_job_ids(text: str) -> list[str]:
 
 
 def _accounting_row(job_id: str, fields: list[str]) -> AccountingRow:
-    _, state, code, derived, submit, start, end, elapsed, nodes, reason = fields
+    _, state, code, derived, submit, start, end, elapsed, nodes, reason, _ = fields
     exit_code, signal = _exit_code(code)
     if not re.fullmatch(r"[0-9]{1,12}", elapsed):
         raise ValueError(elapsed)
@@ -116,16 +117,20 @@ def out_of_memory(state: str, by_derived_code: bool) -> str:
     return "OUT_OF_MEMORY" if state == "FAILED" and by_derived_code else state
 
 
-def _lines(text: str, asked: Collection[str], notes: list[str], most: int = -1) -> Iterator[tuple[str, list[str]]]:
-    """Every row of an asked job as (that id, its fields); the last of ``most`` holds whatever follows."""
+def _lines(
+    text: str, asked: Collection[str], names: Names, columns: int, notes: list[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Every row of an asked job as (that id, its fields)."""
     for line in text.split("\n"):
         if SEPARATOR not in line:
             if line.strip():
                 notes.append(f"not a row: {line.strip()[:80]!r}")
             continue
-        fields = [field.strip() for field in line.split(SEPARATOR, most - 1 if most > 0 else -1)]
+        fields = [field.strip() for field in line.split(SEPARATOR, columns - 1)]
         for job_id in asked_ids(fields[0], asked):
-            yield job_id, fields
+            name = fields[-1] if len(fields) == columns else ""
+            if not names.get(job_id) or name in (*UNNAMED, names[job_id]):
+                yield job_id, fields
 
 
 def asked_ids(row_id: str, asked: Collection[str]) -> list[str]:

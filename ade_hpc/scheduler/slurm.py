@@ -185,14 +185,14 @@ class SlurmScheduler:
 
     def _is_live(self, job: JobRef) -> bool:
         """Does the queue list it among jobs that have not ended? Raises SchedulerSilent: nothing was submitted."""
-        queue, text = self._ask_queue(*_by_id_and_name(_asked([job])))
+        queue, text = self._ask_queue("--jobs", job.job_id)
         if not queue.answered:
             raise SchedulerSilent(f"nothing was submitted: {queue.detail}")
-        return job.job_id in parse_queue(text, {job.job_id})[0]
+        return job.job_id in parse_queue(text, {job.job_id}, _asked([job]))[0]
 
     def _queued(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, QueueRow]]:
-        queue, text = self._ask_queue("--states=all", *_by_id_and_name(asked))
-        rows, notes = parse_queue(text, asked)
+        queue, text = self._ask_queue("--states=all", "--jobs", ",".join(asked))
+        rows, notes = parse_queue(text, asked, asked)
         return noted(queue, notes), rows
 
     def _lives(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
@@ -248,13 +248,6 @@ def _asked(jobs: Sequence[JobRef]) -> dict[str, str]:
     A slurmctld that is killed before it has saved a job gives that job's id to the next one that is submitted.
     """
     return {job.job_id: job.name for job in jobs if JOB_ID.fullmatch(job.job_id)}
-
-
-def _by_id_and_name(asked: Mapping[str, str]) -> tuple[str, ...]:
-    """For squeue: accounting learns the name later than the job. A job that is only watched has no known name."""
-    names = dict.fromkeys(asked.values())
-    known = all(NAME.fullmatch(name) for name in names)
-    return ("--jobs", ",".join(asked), *(("--name", ",".join(names)) if known else ()))
 
 
 def _refused(row: QueueRow | AccountingRow) -> bool:

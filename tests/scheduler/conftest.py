@@ -17,7 +17,7 @@ from tests.support.stand_ins import StandIns, slurm_of_stand_ins
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SQUEUE_COLUMNS = "i F K A T r P u M L l S V N R j".split()
-OURS_OF_SQUEUE = "i T V S N r".split()
+OURS_OF_SQUEUE = "i T V S N r j".split()
 SACCT_COLUMNS = (
     "JobID JobIDRaw JobName State ExitCode DerivedExitCode Submit Start End ElapsedRaw TimelimitRaw NodeList Reason"
 ).split()

@@ -16,7 +16,7 @@ TASKS = {"arr_done", "arr_mix"}
 
 
 def queue_line(*fields: str) -> str:
-    return SEPARATOR.join(fields)
+    return SEPARATOR.join([*fields, "x"])
 
 
 def sacct_line(**fields: str) -> str:
@@ -158,6 +158,16 @@ def test_which_asked_jobs_a_row_speaks_of(row_id, asked, found):
     assert list(rows) == found
 
 
+@pytest.mark.parametrize(("name", "known"), [("x", True), ("y", False), ("", True)])
+def test_a_row_of_another_job_that_was_given_its_id_is_left_out(name, known):
+    """A row that is cut off before its name still counts, as damaged; of a job that is only watched none is known."""
+    line = queue_line("7", "RUNNING", "1", "1", "n1", "None")
+    assert ("7" in parse_queue(line, {"7"}, {"7": name})[0]) == known
+    assert ("7" in parse_accounting(sacct_line(), {"7"}, {"7": name})[0]) == known
+    cut = line.rpartition(SEPARATOR)[0]
+    assert parse_queue(cut, {"7"}, {"7": name})[0]["7"].state == ""
+
+
 def test_ids_of_a_query_by_name():
     text = "\n".join(
         [queue_line("9", "x"), queue_line("1041+0", "x"), queue_line("$(id)", "x"), "banner", queue_line("9", "y")]
@@ -175,7 +185,7 @@ def test_a_banner_is_skipped_with_a_note():
 
 
 @pytest.mark.parametrize(
-    "line", [queue_line("7", "RUN"), queue_line("7", "", "1", "1", "", ""), queue_line("7", *"abcdefg")]
+    "line", [queue_line("7", "RUN"), queue_line("7", "", "1", "1", "", ""), queue_line("7", *"abcd")]
 )
 def test_a_damaged_queue_row_makes_its_job_unreadable_and_not_absent(line):
     rows, notes = parse_queue(line, {"7"})
@@ -193,7 +203,7 @@ def test_a_damaged_accounting_row_counts_as_the_newest(damage):
 FIELDS = st.text(alphabet=st.characters(codec="utf-8"), max_size=12)
 ROWS = st.lists(st.one_of(FIELDS, st.lists(FIELDS, max_size=11).map(SEPARATOR.join)), max_size=8).map("\n".join)
 IDS = st.sampled_from(["7", "7_4", "7_[1-9]", "7+0", "8"])
-LIKELY = st.lists(st.tuples(IDS, st.lists(FIELDS, min_size=5, max_size=9)), max_size=5).map(
+LIKELY = st.lists(st.tuples(IDS, st.lists(FIELDS, min_size=5, max_size=12)), max_size=5).map(
     lambda rows: "\n".join(SEPARATOR.join([job, *fields]) for job, fields in rows)
 )
 

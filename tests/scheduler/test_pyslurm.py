@@ -115,7 +115,7 @@ def test_the_history_of_a_requeued_job_is_asked_of_sacct(site, slurm):
 
 def by_text(slurm: StandIns) -> None:
     """What Slurm's own programs say of job 7."""
-    row = SEPARATOR.join(["7", "RUNNING", "100", "100", "n1", "None"])
+    row = SEPARATOR.join(["7", "RUNNING", "100", "100", "n1", "None", ""])
     slurm.program("squeue", f"echo {shlex.quote(row)}")
 
 

@@ -49,7 +49,7 @@ def ref(job_id: str = "41") -> JobRef:
 
 
 def test_1_names_are_printed_raw_so_no_column_that_a_user_fills_stands_before_another(recorded):
-    columns = [*SACCT_FORMAT.split(",")[:-1], *SQUEUE_FORMAT.split(SEPARATOR)]
+    columns = [*SACCT_FORMAT.split(",")[:-1], *SQUEUE_FORMAT.split(SEPARATOR)[:-1]]
     assert not {*columns} & {"JobName", "Comment", "WCKey", "SubmitLine", "%j", "%k", "%o"}
     row = SEPARATOR.join(["7", "COMPLETED", "0:0", "0:0", "100", "110", "170", "60", "n1", "None", "a|b\x1f,\nc"])
     assert [life.state for life in parse_accounting(row, {"7"})[0]["7"]] == ["COMPLETED"]
@@ -123,14 +123,14 @@ def test_5_a_preempted_job_that_ends_with_0_in_its_grace_time_is_run_again(recor
     ],
 )
 def test_6_a_reason_is_a_sentence_with_commas(reason):
-    row = SEPARATOR.join(["7", "PENDING", "1", "1", "", reason])
+    row = SEPARATOR.join(["7", "PENDING", "1", "1", "", reason, "x"])
     assert parse_queue(row, {"7"})[0]["7"].reason == reason
     assert "Slurm says" not in explain_reason(reason)[1]
 
 
 def test_7_a_refused_sbatch_leaves_a_failed_job_of_that_name_behind(slurm, recorded):
     assert recorded.calls["errors/sbatch-gpu9"].returncode == 1
-    row = SEPARATOR.join(["43", "FAILED", "100", "100", "", "BadConstraints"])
+    row = SEPARATOR.join(["43", "FAILED", "100", "100", "", "BadConstraints", "x"])
     slurm.program("squeue", f"printf '%s\\n' {shlex.quote(row)}")
     assert client().find("digits.0001.k3f9", 0.0).jobs == ()
 
