@@ -55,18 +55,7 @@ def submit(
             return begun.attempt, _finish(folder, begun, site, scheduler, announce)
         refuse_while_alive(folder, scheduler)
         register(registry, folder)
-        site_file, _ = site_path(os.environ)
-        write_json(
-            folder.record,
-            {
-                "schema": SCHEMA,
-                "name": experiment.name,
-                "scheduler": scheduler.kind,
-                "spec": experiment.to_json(),
-                "registry": str(registry.absolute()),  # a job that asks for a tick has an environment of its own
-                "site": str(site_file) if site_file.exists() else "",
-            },
-        )
+        _record(folder, experiment, scheduler, registry)
         number = next_attempt(folder)
         plan = Plan(
             attempt=number,
@@ -80,6 +69,20 @@ def submit(
         launcher = Launcher(folder, experiment, site, scheduler, announce)
         launcher.begin(plan)
         return number, _with_patience(launcher, plan)
+
+
+def _record(folder: ExperimentDir, experiment: Experiment, scheduler: Scheduler, registry: Path) -> None:
+    """What later ticks need to know, also those that a job asks for, in an environment of its own."""
+    site_file, _ = site_path(os.environ)
+    record = {
+        "schema": SCHEMA,
+        "name": experiment.name,
+        "scheduler": scheduler.kind,
+        "spec": experiment.to_json(),
+        "registry": str(registry.absolute()),
+        "site": str(site_file) if site_file.exists() else "",
+    }
+    write_json(folder.record, record)
 
 
 def finish(
