@@ -14,9 +14,9 @@ from ade_hpc.errors import AdeError, UsageError
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.detect import diagnose as judge
 from ade_hpc.metrics.detect import find
+from ade_hpc.metrics.event_files import why
 from ade_hpc.metrics.objective import guess
 from ade_hpc.metrics.panels import Run
-from ade_hpc.metrics.reader import why
 from ade_hpc.metrics.series import Curves
 from ade_hpc.metrics.text import printable
 from ade_hpc.spec.preference_fields import Objective

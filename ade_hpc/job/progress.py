@@ -7,7 +7,8 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from ade_hpc.metrics.reader import Found, Position, event_files, newest
+from ade_hpc.metrics.event_files import Found, event_files
+from ade_hpc.metrics.reader import Position, newest
 
 MOST_VALUES = 64  # of the wanted tags, in one look at one file: a trainer that logs a thousand a second costs no more
 KEPT = 512

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ade_hpc.metrics.columns import Columns, pick
-from ade_hpc.metrics.reader import Damage, Position, open_regular, why
+from ade_hpc.metrics.event_files import open_regular, why
+from ade_hpc.metrics.reader import Damage, Position
 
 _VERSION = 1
 _STATE = "state.json"

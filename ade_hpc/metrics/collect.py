@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ade_hpc.metrics import bulk, reader
+from ade_hpc.metrics import bulk
 from ade_hpc.metrics.cache import Cache, FileState, Unusable
 from ade_hpc.metrics.columns import EMPTY, Columns, Writer, joined, pick, settled, stitched
-from ade_hpc.metrics.reader import Found, Position
+from ade_hpc.metrics.event_files import Found, event_files, why
+from ade_hpc.metrics.reader import Position
 from ade_hpc.metrics.series import Curves, Series
 
 _TAG_LIMIT, _NOTE_LIMIT = 10_000, 200
@@ -66,7 +67,7 @@ def collect(starts: Sequence[Path], cache: Path | None = None) -> Curves:
 def gather(starts: Sequence[Path], cache: Path | None = None) -> Logs:
     """Read like ``collect``, for those who need the starts one by one as well."""
     notes: list[str] = []
-    files = [reader.event_files(start, notes) for start in starts]
+    files = [event_files(start, notes) for start in starts]
     logs = _cached(files, cache, notes) if cache is not None else _uncached(files, notes)
     if len(notes) > _NOTE_LIMIT:
         notes[_NOTE_LIMIT:] = [f"and {len(notes) - _NOTE_LIMIT} notes more"]
@@ -138,7 +139,7 @@ def _cached(files: Sequence[Sequence[Found]], folder: Path, notes: list[str]) ->
             said = [f"the cache of curves is built anew: {error}"]
             logs = _through(Cache.create(folder), files, said)
     except (OSError, Unusable) as error:
-        reason = reader.why(error) if isinstance(error, OSError) else str(error)
+        reason = why(error) if isinstance(error, OSError) else str(error)
         said = [f"read without a cache of curves: {reason}"]
         logs = _uncached(files, said)
     notes.extend(said)
@@ -191,7 +192,7 @@ def _news(file: Found, state: FileState, notes: list[str]) -> _News:
         try:
             batch = bulk.read(file.path, news.state.position)
         except OSError as error:
-            notes.append(f"{file.name}: not read: {reader.why(error)}")
+            notes.append(f"{file.name}: not read: {why(error)}")
             break
         if batch.restarted:
             notes.append(f"{file.name}: {batch.restarted}")

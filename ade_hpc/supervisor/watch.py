@@ -19,8 +19,8 @@ from ade_hpc.errors import UsageError
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.detect import diagnose as judge_curves
 from ade_hpc.metrics.detect import find
+from ade_hpc.metrics.event_files import event_files
 from ade_hpc.metrics.objective import guess
-from ade_hpc.metrics.reader import event_files
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Finding, Health, JobRef, JobTruth, Observation, Proposal
 from ade_hpc.policy.answers import answer

@@ -235,14 +235,6 @@ def test_a_hole_over_a_chunk_is_passed(tmp_path: Path) -> None:
     assert values(tmp_path) == VALUES
 
 
-def test_progress_counts_bytes(tmp_path: Path) -> None:
-    """Progress is the size of all event files, of nothing else, and 0 for a folder that is not there."""
-    lay(tmp_path / "run", b"".join(frames()))
-    (tmp_path / "checkpoint.pt").write_bytes(b"x" * 999)
-    assert reader.progress(tmp_path) == (tmp_path / "run" / NAME).stat().st_size
-    assert reader.progress(tmp_path / "none") == 0
-
-
 def test_the_mask_is_that_of_tfrecord() -> None:
     """Our masked checksum is the writer's."""
     for crc in (0, 1, 0xDEADBEEF, 0xFFFFFFFF):
