@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ade_hpc.launch.plan import open_plans
 from ade_hpc.model import Health
 from ade_hpc.policy.health import is_trouble
 from ade_hpc.store.ledger import Entry, Ledger
@@ -35,7 +36,7 @@ def needs(name: str, ledger: Ledger, last: Entry, health: Health) -> Iterator[Ne
     if proposal is not None:
         text = f"A proposal waits for you: `ade-hpc approve {name}` or `ade-hpc reject {name}`."
         yield Need(f"waiting-{proposal.data.get('id')}", text)
-    else:
+    elif not open_plans(ledger):  # else what was begun will be finished
         yield from _undone(name, last, health)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ade_hpc.launch.plan import open_plans
 from ade_hpc.model import Decision, Finding, Health
 from ade_hpc.policy.guard import judge
 from ade_hpc.policy.question import Question, question
@@ -22,13 +23,15 @@ from ade_hpc.supervisor.wishes import Wish, standing_wish, waiting
 class Thought:
     """decision: on what a person wished or a rule proposed. wish: the person's, which the decision settles.
 
-    asked: what a model is to judge, None where nothing is open. proposed: something waits for a person's word.
+    asked: what a model is to judge, None where nothing is open. proposed: something waits for a person's word. begun:
+    an earlier submission is not finished, and nothing new is decided until it is.
     """
 
     decision: Decision | None
     wish: Wish | None
     asked: Question | None
     proposed: bool
+    begun: bool = False
 
 
 def think(
@@ -40,6 +43,8 @@ def think(
     ledger: Ledger,
 ) -> Thought:
     """What a person has wished comes before the rules; a model is asked only where neither speaks."""
+    if open_plans(ledger):
+        return Thought(None, None, None, proposed=False, begun=True)
     may_act = health.verdict != "unknown" and not snapshot.paused_by  # else the wish waits, and is not spent
     wish = standing_wish(ledger, snapshot) if may_act else None
     proposal = wish.proposal if wish else propose(snapshot, health, findings, preferences)

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from ade_hpc.agent.situation import Judgement
 from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
-from ade_hpc.launch.plan import open_plans
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Decision, Health
@@ -162,7 +161,9 @@ class Ticker:
         report = Report(
             one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded, evidence=evidence,
             question=pending.question.why if pending else "",
-            code=code_of(snapshot, health, findings, decision, waits=thought.proposed or pending is not None),
+            code=code_of(
+                snapshot, health, findings, decision, waits=thought.proposed or thought.begun or pending is not None
+            ),
         )  # fmt: skip
         if self.dry_run:
             return report, None
@@ -216,9 +217,6 @@ class Ticker:
         remember_decision(one.folder, snapshot.attempt, decision, now=time.time())
         if decision.outcome != "allow" or decision.proposal.action == "ask":
             return report
-        if open_plans(one.ledger):
-            problem = "an earlier submission is not finished: nothing new is begun until it is"
-            return replace(report, problems=(*report.problems, problem), code=max(report.code, DEGRADED))
         actor = self._actor(one)
         try:
             if decision.proposal.action == "stop":

@@ -13,6 +13,7 @@ import pytest
 from ade_hpc.launch.plan import Plan
 from ade_hpc.model import JobTruth
 from ade_hpc.report import history
+from ade_hpc.report.night import gather as gather_night
 from ade_hpc.report.status import gather
 from ade_hpc.store.ledger import append
 from ade_hpc.store.records import load_attempt, load_heartbeats
@@ -20,7 +21,7 @@ from ade_hpc.supervisor.experiment import load_supervised
 from ade_hpc.supervisor.observe import look
 from ade_hpc.supervisor.past import Usage, past_of
 from ade_hpc.supervisor.tick import Ticker
-from tests.support.project import Project, make_project, wait_for
+from tests.support.project import Project, kill_at, make_project, wait_for
 
 LEARNS = {"optimizer": {"lr": 0.05}}
 
@@ -48,6 +49,27 @@ def test_a_crash_is_tried_once_more_and_the_same_crash_again_is_a_persons(tmp_pa
     assert any("exit record: failed" in line for event in events for line in event.more)
     assert project.tick().code == 4, "and it stays so"
     assert len(project.folder.attempts()) == 2
+
+
+def test_whoever_was_asked_and_submits_is_not_asked_again(tmp_path: Path) -> None:
+    """Their submission was cut off. Until it is finished, nothing is decided about the attempt before."""
+    project = make_project(tmp_path, config={**LEARNS, "exit_at": 30, "exit_with": 3})
+    project.submit()
+    project.run_to_end()
+    assert project.tick().code == 4
+    kill_at(project, "submit", "intent:after")
+    hold = project.folder.path / "HOLD"
+    hold.touch()
+
+    report = project.tick()
+
+    assert (report.decision, report.code) == (None, 3)
+    assert "was begun and waits" in report.problems[0]
+    assert not [need for need in gather_night(project.folder, project.site, now=time.time()).needs if "no rule" in need]
+    hold.unlink()
+    project.tick()
+    assert len(project.folder.attempts()) == 3
+    project.wait_until_over(3)
 
 
 def test_in_mode_observe_it_only_says_what_it_would_do(tmp_path: Path) -> None:
