@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Architectures of the test split, and the losses that go with them."""
+"""Architectures of the third part, and the losses that go with them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data of the test split: what scikit-learn ships and the others do not use, and more that is generated."""
+"""Data of the third part: what scikit-learn ships and the others do not use, and more that is generated."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the test split that are there all along: nothing learned, too little, too slowly, by heart, to and fro."""
+"""Faults of the third part that are there all along: nothing learned, too little, too slowly, by heart, to and fro."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 
 from curves_lab.log import Log
 from curves_lab.supervised import Batch, Fit, Plan
-from curves_lab.unseen import policy
-from curves_lab.unseen.book import (
+from curves_lab.third import policy
+from curves_lab.third.book import (
     BOOK,
     FAIRSEQ,
     PLAIN,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recipes of the test split share: their book, the habits of five trainers, how nets meet data."""
+"""What the recipes of the third part share: their book, the habits of five trainers, how nets meet data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import nn
 from curves_lab.log import Log
 from curves_lab.recipe import Book
 from curves_lab.supervised import Fit, Names, Plan
-from curves_lab.unseen import data, nets, policy
+from curves_lab.third import data, nets, policy
 
-BOOK = Book("test", data, nets, policy)
+BOOK = Book("validation", data, nets, policy)
 Rng = np.random.Generator
 
 FAIRSEQ = Names("train_inner/loss", "valid/loss", "")

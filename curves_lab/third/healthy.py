@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Healthy runs of the test split: what sound training looks like in nine nets and three ways to learn a policy."""
+"""Healthy runs of the third part: what sound training looks like in nine nets and three ways to learn a policy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 
 from curves_lab.log import Log
 from curves_lab.supervised import Fit, Plan
-from curves_lab.unseen import policy
-from curves_lab.unseen.book import (
+from curves_lab.third import policy
+from curves_lab.third.book import (
     BOOK,
     FAIRSEQ,
     PLAIN,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies of the test split: soft actor-critic, REINFORCE and an evolution strategy on two small worlds."""
+"""Policies of the third part: soft actor-critic, REINFORCE and an evolution strategy on two small worlds."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the test split that strike: not-a-number, divergence, collapse, spikes, silence."""
+"""Faults of the third part that strike: not-a-number, divergence, collapse, spikes, silence."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from curves_lab.log import Log
 from curves_lab.supervised import Batch, Fit, Plan
-from curves_lab.unseen import data, nets, policy
-from curves_lab.unseen.book import (
+from curves_lab.third import data, nets, policy
+from curves_lab.third.book import (
     BOOK,
     FAIRSEQ,
     PLAIN,
