@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from curves_lab import data, log, nets, policy, second, supervised, third, tuning, validation
+from curves_lab import data, log, nets, policy, second, supervised, third, tuning, unseen, validation
 from curves_lab.recipe import Recipe
 
-BOOKS = (tuning.BOOK, validation.BOOK, second.BOOK, third.BOOK)
+BOOKS = (tuning.BOOK, validation.BOOK, second.BOOK, third.BOOK, unseen.BOOK)
 
 
 def default_folder() -> Path:
