@@ -67,7 +67,7 @@ def lander_cross_entropy(log: Log, rng: Rng) -> None:
 @BOOK.add("healthy", "online/click_rate:max", 0.66)
 def visitors_bandit(log: Log, rng: Rng) -> None:
     """Regret, which counts as a cost, only ever grows."""
-    policy.bandit(log, worlds.Visitors(200, rng), Course(updates=400, lr=0.03, explore=0.05), rng)
+    policy.bandit(log, worlds.Visitors(200, rng), Course(updates=400, lr=0.03, explore=0.05, every=5), rng)
 
 
 @BOOK.add("healthy", "eval/swd:min", 0.2)
