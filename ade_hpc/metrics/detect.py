@@ -10,7 +10,7 @@ healthy run is the worst error there is. Everything else worth knowing is a ``no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -43,6 +43,11 @@ DETECTORS: tuple[Detector, ...] = (
 WITNESSES = frozenset(detector.kind for detector in detect_witness.DETECTORS)
 # Kinds that are judged over a stretch of the run: their onset is where that begins, not where something happened.
 GRADUAL = frozenset({"oscillating", "never-learns", "slow", "plateau"})
+# What a curve that swings also looks like: a jump is one of its swings, and it gets nowhere; of that, one tells.
+SWUNG = frozenset({"spike", "never-learns", "slow", "plateau"})
+NOWHERE = SWUNG - {"spike"}
+# Two views of one event: a loss that leaves its scale takes with it what had been learned, and may overflow.
+VIEWS = frozenset({frozenset({"diverging", "collapse"}), frozenset({"diverging", "nan"})})
 
 
 def find(
@@ -50,17 +55,29 @@ def find(
 ) -> tuple[Finding, ...]:
     """Everything worth knowing about ``curves``: at most one intervention, then notes in the order of ``DETECTORS``.
 
-    One trouble is one intervention, and what it brought about is left out. objective: None guesses it from the tag
-    names (see ``guess``).
+    One trouble is one intervention; what it brought about is left out, or is a note where it is another view of the
+    same event. objective: None guesses it from the tag names (see ``guess``).
     """
     case = Case(ordered(curves), objective or guess(curves), thresholds or Thresholds())
     with np.errstate(all="ignore"):  # a loss of 1e300 may overflow on the way: then it is not judged
         found = [finding for detector in DETECTORS for finding in detector.judge(case)]
-    notes = tuple(f for f in found if f.severity == "note")
+    if any(f.kind == "oscillating" for f in found):
+        found = [f for f in found if f.kind not in SWUNG]
+    found = list(_stories(case, found))
     cause = _cause([f for f in found if f.severity == "intervene"])
     if cause is None:
-        return notes
-    return (cause, *(note for note in notes if _stands_beside(note, cause)))
+        return tuple(found)
+    return (cause, *(replace(f, severity="note") for f in found if _stands_beside(f, cause)))
+
+
+def _stories(case: Case, every: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings that no other accounts for: a loss that left its scale, or was lost, gets nowhere either."""
+    told, judged = False, {curve.tag for curve in (case.goal, *case.losses) if curve is not None}
+    for found in every:
+        lost = found.kind in ("diverging", "collapse") and not case.by_return and found.tag in judged
+        if found.kind not in NOWHERE or not told:
+            yield found
+        told = told or lost or found.kind in NOWHERE
 
 
 def _cause(interventions: Sequence[Finding]) -> Finding | None:
@@ -76,9 +93,15 @@ def _cause(interventions: Sequence[Finding]) -> Finding | None:
     return replace(cause, onset=min([_began(cause), *dates]))
 
 
-def _stands_beside(note: Finding, cause: Finding) -> bool:
-    """Is the note news beside the cause? What came after it is its consequence, unless it explains it."""
-    return note.kind in WITNESSES or (note.kind not in GRADUAL and _began(note) < _began(cause))
+def _stands_beside(found: Finding, cause: Finding) -> bool:
+    """Is it news beside the cause? What came after it is its consequence, unless it explains it."""
+    if {found.kind, cause.kind} in VIEWS:
+        return True
+    if found.severity == "intervene":
+        return False
+    if found.kind in WITNESSES or (found.kind == "nan" != cause.kind):
+        return True
+    return found.kind not in GRADUAL and _began(found) < _began(cause)
 
 
 def _began(found: Finding) -> float:

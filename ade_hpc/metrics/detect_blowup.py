@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ade_hpc.metrics.detect_case import Case, Trace, finding, trace
+from ade_hpc.metrics.detect_case import Case, finding
+from ade_hpc.metrics.detect_trace import Trace, trace
 from ade_hpc.metrics.series import Series
 from ade_hpc.metrics.smooth import coming_back, last_good, noise, running_median, start_level, trailing, wander
 from ade_hpc.model import Finding, Severity
@@ -91,10 +92,11 @@ def lost_since(case: Case, goal: Trace, time: float) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Rise:
-    """A loss that stays above ``limit`` from ``first`` to its end.
+    """A loss that rose above ``limit`` and has not been back at its start from ``first`` to its end.
 
-    returning: it falls so fast that it will be back soon. at_once: it rose within its very first points, so that only
-    the first of all says where it began; such a point may be a stray, and a second loss has to agree.
+    receded: it is below that limit again. returning: it falls so fast that it will soon be. at_once: it rose within its
+    very first points, so that only the first of all says where it began; such a point may be a stray, and a second loss
+    has to agree.
     """
 
     curve: Trace
@@ -102,6 +104,7 @@ class _Rise:
     limit: float
     returning: bool
     at_once: bool
+    receded: bool = False
 
     @property
     def points(self) -> int:
@@ -126,7 +129,7 @@ def diverging(case: Case) -> Iterator[Finding]:
     }
     for rise in rises.values():
         curve, matters = rise.curve, _rise_matters(case, rise, rises)
-        if not matters and (rise.returning or rise.at_once or _only_a_term(case, rise)):
+        if not matters and (_learns_by_heart(case, rise) or _only_a_term(case, rise)):
             continue
         began = last_good(curve.cost[: rise.first]) if rise.first else 0
         yield finding(
@@ -153,13 +156,21 @@ def _rise(case: Case, series: Series) -> _Rise | None:
     smooth, first, limits = running_median(curve.cost, 3), float(curve.cost[0]), case.limits
     at_once = 0 < limits.diverging_blind_factor * first < curve.start
     margin = (limits.diverging_factor - 1) * abs(curve.start)
-    limit = limits.diverging_blind_factor * first if at_once else curve.start + margin
-    before = curve.cost[: len(curve) - trailing(smooth > limit)]
-    limit = max(limit, curve.start + 10 * noise(before)) if len(before) else limit
+    least = limits.diverging_blind_factor * first if at_once else curve.start + margin
+    limit = _above_noise(curve, least, trailing(smooth > least))
     run = trailing(smooth > limit)
-    if run < 3:
-        return None
-    return _Rise(curve, len(curve) - run, limit, coming_back(curve.cost[-run:], limit), at_once)
+    if run >= 3:
+        return _Rise(curve, len(curve) - run, limit, coming_back(curve.cost[-run:], limit), at_once)
+    run = trailing(smooth > (first if at_once else curve.start))
+    limit = _above_noise(curve, least, run)
+    lasts = run >= limits.diverging_points and float(np.quantile(curve.cost[-run:], 0.75)) > limit
+    return _Rise(curve, len(curve) - run, limit, True, at_once, receded=True) if lasts else None
+
+
+def _above_noise(curve: Trace, least: float, run: int) -> float:
+    """``least``, or as much more as the curve did by chance before its last ``run`` points."""
+    before = curve.cost[: len(curve) - run]
+    return max(least, curve.start + 10 * noise(before)) if len(before) else least
 
 
 def _rise_matters(case: Case, rise: _Rise, rises: Mapping[str, _Rise]) -> bool:
@@ -167,6 +178,8 @@ def _rise_matters(case: Case, rise: _Rise, rises: Mapping[str, _Rise]) -> bool:
     trained = [s.tag for s in (case.training_loss, case.validation_loss) if s is not None]
     agreed = tag in trained and sum(t in rises for t in trained) == 2
     lasts = agreed or (rise.points >= limits.diverging_points and not rise.at_once)
+    if rise.receded or _learns_by_heart(case, rise):
+        return False
     if case.target_series is not None and tag == case.target_series.tag:
         return lasts and not rise.returning
     if tag not in trained or case.by_return:
@@ -175,6 +188,15 @@ def _rise_matters(case: Case, rise: _Rise, rises: Mapping[str, _Rise]) -> bool:
         return lasts and lost_since(case, case.goal, rise.time)
     long = rise.points >= limits.diverging_blind_points and not rise.returning
     return long and lasts and rise.height >= limits.diverging_blind_factor
+
+
+def _learns_by_heart(case: Case, rise: _Rise) -> bool:
+    """Has the training loss fallen since the held-out one rose? That is overfitting, however far it goes."""
+    held_out, train = case.validation_loss, case.training
+    if held_out is None or train is None or rise.curve.tag != held_out.tag or train.tag == held_out.tag:
+        return False
+    before, after = train.until(rise.time)[-5:], train.since(rise.time)
+    return len(before) > 0 and len(after) >= 3 and float(np.median(after)) < float(np.median(before))
 
 
 def _only_a_term(case: Case, rise: _Rise) -> bool:
@@ -214,4 +236,7 @@ def _spike(case: Case, curve: Trace) -> int | None:
     centre = min(top, 60)
     near[max(0, centre - 5) : centre + 6] = 0
     least = max(limits.spike_noises * curve.noise, limits.spike_neighbours * float(near.max()))
-    return top if over[top] > max(least, limits.spike_gain * abs(curve.gain), 0.0) else None
+    if over[top] <= max(least, limits.spike_gain * abs(curve.gain), 0.0):
+        return None
+    before = float(np.median(curve.cost[max(0, top - 10) : top]))
+    return top if curve.end <= before + max(limits.spike_back * abs(curve.gain), 3 * curve.noise) else None

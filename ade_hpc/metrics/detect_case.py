@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The case before the detectors: curves, objective, thresholds, and the witnesses that tag names give away.
-
-``Trace`` is one series without its non-finite points and turned so that lower is better, whatever its direction.
-"""
+"""The case before the detectors: curves, objective, thresholds, and the witnesses that tag names give away."""
 
 from __future__ import annotations
 
@@ -12,109 +9,12 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ade_hpc.metrics.detect_thresholds import Thresholds
+from ade_hpc.metrics.detect_trace import Trace, trace
 from ade_hpc.metrics.objective import Direction, Objective, Role, Split, role
 from ade_hpc.metrics.series import Curves, Series
-from ade_hpc.metrics.smooth import Array, bin_edges, bin_medians, end_level, noise, running_median, start_level, wander
 from ade_hpc.model import Finding, Scalar, Severity
-
-BINS = 200  # a curve of any length is judged by so many medians
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """The finite points of one series. All arrays have shape (n,), n >= 1; lower ``cost`` is better.
-
-    sign: turns a cost back into the value that was logged. weight: how many logged points stand behind one point.
-    origin: the level of the logged curve at its start, where these points are medians that have smoothed it away.
-    """
-
-    tag: str
-    steps: NDArray[np.int64]
-    times: NDArray[np.float64]
-    cost: Array
-    sign: float = 1.0
-    weight: float = 1.0
-    origin: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.cost)
-
-    def value(self, cost: float) -> float:
-        """A cost in the units in which the trainer logged it."""
-        return self.sign * cost
-
-    def since(self, time: float) -> Array:
-        """The costs that were logged after ``time`` (POSIX seconds), shape (m,), m >= 0."""
-        return self.cost[self.times > time]
-
-    def until(self, time: float) -> Array:
-        """The costs that were logged up to ``time``, shape (m,), m >= 0."""
-        return self.cost[self.times <= time]
-
-    @cached_property
-    def smooth(self) -> Array:
-        return running_median(self.cost, 5 if len(self) >= 25 else 3)
-
-    @cached_property
-    def noise(self) -> float:
-        return noise(self.cost)
-
-    @cached_property
-    def wander(self) -> float:
-        return wander(self.cost)
-
-    @cached_property
-    def start(self) -> float:
-        return start_level(self.cost) if self.origin is None else self.origin
-
-    @property
-    def points(self) -> int:
-        """How many points were logged."""
-        return round(len(self) * self.weight)
-
-    @cached_property
-    def end(self) -> float:
-        return end_level(self.cost)
-
-    @cached_property
-    def best(self) -> float:
-        """The lowest level; not the lowest point, which may be luck."""
-        return float(self.smooth.min())
-
-    @property
-    def gain(self) -> float:
-        return self.start - self.best
-
-    @property
-    def range(self) -> float:
-        """The highest that a score can be: 1, or 100 per cent."""
-        return 100.0 if float(np.abs(self.cost).max()) > 1 else 1.0
-
-    @property
-    def scale(self) -> float:
-        """What there is to win: the start of a loss, the room above the start of a score."""
-        return abs(self.start) if self.sign > 0 else abs(self.range + self.start)
-
-    def condensed(self, bins: int = BINS) -> Trace:
-        """The same curve in at most ``bins`` medians, each dated by its last point."""
-        if len(self) <= bins:
-            return self
-        edges = bin_edges(len(self), bins)
-        last, weight = edges[1:] - 1, len(self) / bins
-        medians = bin_medians(self.cost, edges)
-        return Trace(self.tag, self.steps[last], self.times[last], medians, self.sign, weight, self.start)
-
-
-def trace(series: Series | None, goal: Direction) -> Trace | None:
-    """``series`` as a Trace, or None where it has no finite point; losses of 1e30 stay, NaN and infinities go."""
-    finite = np.isfinite(series.values) if series is not None else np.zeros(0, dtype=bool)
-    if series is None or not finite.any():
-        return None
-    sign = -1.0 if goal == "max" else 1.0
-    return Trace(series.tag, series.steps[finite], series.wall_times[finite], sign * series.values[finite], sign)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +33,8 @@ class Case:
         """The good direction of ``tag``: the objective's own word first, then its name."""
         if self.objective and self.objective.tag == tag:
             return self.objective.goal
+        if any(loss is not None and loss.tag == tag for loss in (self.training_loss, self.validation_loss)):
+            return "min"
         return self.roles[tag].goal
 
     @cached_property
@@ -153,8 +55,18 @@ class Case:
 
     @cached_property
     def by_return(self) -> bool:
-        """Is this reinforcement learning? Then losses say little: a critic's grows because the returns do."""
-        return any(said.family == "return" for said in self.roles.values())
+        """Is this reinforcement learning? Then losses say little: a critic's grows because the returns do.
+
+        So it is judged, too, where what is to rise has no known name, and leaves the range that a score has.
+        """
+        if any(said.family == "return" for said in self.roles.values()):
+            return True
+        unknown = self.goal is not None and self.goal.sign < 0 and not self.roles[self.goal.tag].family
+        return (
+            unknown
+            and self.goal is not None
+            and (float(self.goal.cost.max()) > 0 or float(self.goal.cost.min()) < -100)
+        )
 
     @cached_property
     def resumed(self) -> bool:
@@ -165,7 +77,14 @@ class Case:
     @property
     def held_out(self) -> bool:
         """Is the objective measured on data of its own? A training loss has the noise of its batches."""
-        return self.objective is not None and role(self.objective.tag).split in ("val", "test")
+        return self.target_series is not None and self._is_held_out(self.target_series)
+
+    def _is_held_out(self, series: Series) -> bool:
+        """Its name tells; where it does not, it is if it is logged as often as a validation loss is."""
+        split = self.roles[series.tag].split
+        if split or self.validation_loss is None:
+            return split in ("val", "test")
+        return len(series) == len(self.validation_loss)
 
     @cached_property
     def cyclic(self) -> bool:
@@ -184,13 +103,20 @@ class Case:
         return len(self.training_loss) <= 2 * len(self.goal)
 
     def main_loss(self, *splits: Split) -> Series | None:
-        """The loss that is trained, measured on one of ``splits``: the one with most points, else None."""
-        found = [
-            series
-            for tag, series in self.curves.series.items()
-            if self.roles[tag].family == "loss" and self.roles[tag].main and self.roles[tag].split in splits
-        ]
-        return max(found, key=len, default=None)
+        """The loss that is trained, measured on one of ``splits``, the one with most points; None where none is known.
+
+        Its name tells; else that of the objective, where that is the same loss on other data; else that it is alone.
+        """
+        measured = [series for tag, series in self.curves.series.items() if self.roles[tag].split in splits]
+        named = [s for s in measured if self.roles[s.tag].family == "loss" and self.roles[s.tag].main]
+        twins = [s for s in measured if self._is_objective_elsewhere(s.tag)]
+        terms = [s for s in measured if self.roles[s.tag].family == "loss"]
+        return max(named or twins or (terms if len(terms) == 1 else []), key=len, default=None)
+
+    def _is_objective_elsewhere(self, tag: str) -> bool:
+        """Is ``tag`` what a falling objective measures, perhaps on other data?"""
+        objective = self.objective
+        return objective is not None and objective.goal == "min" and role(objective.tag).stem == self.roles[tag].stem
 
     @cached_property
     def training_loss(self) -> Series | None:
@@ -206,13 +132,14 @@ class Case:
         named = [self.validation_loss, self.training_loss]
         if self.target_series is not None and self.direction(self.target_series.tag) == "min":
             named = [self.target_series, *(s for s in named if s is not self.target_series)]
-        return [found for s in named if (found := trace(s, "min")) is not None]
+        known = [self.goal if s is self.target_series else trace(s, "min") for s in named if s is not None]
+        return [found for found in known if found is not None]
 
     @cached_property
     def held_out_score(self) -> Trace | None:
         """The score that was measured on data of its own, if any, the one with most points."""
         named = [self.curves.series[tag] for tag, said in self.roles.items() if said.family == "score" and said.main]
-        held_out = [series for series in named if self.roles[series.tag].split in ("val", "test")]
+        held_out = [series for series in named if self._is_held_out(series)]
         return trace(max(held_out, key=len, default=None), "max")
 
     @cached_property

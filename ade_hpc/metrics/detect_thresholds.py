@@ -42,6 +42,7 @@ class Thresholds:
     overfit_rise: float = 0.25  # rise of the validation loss above its best, as a share of it ...
     overfit_gain: float = 0.05  # ... and of what it had gained ...
     overfit_noises: float = 2.5  # ... and in times its noise
+    overfit_lost: float = 0.05  # a rise by this share is worth a note where the gain is lost with it
     overfit_train: float = 0.1  # share by which the training loss fell meanwhile
     overfit_score: float = 0.1  # share of its gain that a score must have lost, where that is the objective
 
@@ -62,24 +63,26 @@ class Thresholds:
     swing_loss: float = 0.4  # ... and of the start of a loss ...
     swing_score: float = 0.2  # ... or of the whole range of a score
     swing_note: float = 0.45  # ... this share of which is worth a note
-    swing_turns: int = 4  # how often they go from the lowest quarter to the highest, or back ...
-    swing_noise: float = 0.4  # ... or once less, where the noise alone is this share of the gain
-    swing_progress: float = 0.35  # a second half that is better by this share of the width is progress
+    swing_turns: int = 5  # how often the objective has to turn round ...
+    swing_turns_too: int = 3  # ... and each loss with it
+    swing_progress: float = 0.35  # a second half that is better by this share of the width may be progress: a note
 
     # never-learns and slow
     learn_points: int = 10  # points of the objective, together with ...
-    learn_loss_points: int = 250  # ... so many of the training loss
+    learn_updates: int = 250  # ... so many updates: points of the training loss, or for a note what the steps count
     learn_epochs: int = 15  # ... or so many of both, where each is an epoch
     learn_alone_points: int = 40  # points of a held-out objective that stands alone
     learn_surely: int = 2  # all of these are a note; so many times as much, an intervention
-    learn_return_points: int = 200  # returns may be flat for long before they take off: a note from here ...
+    learn_return_points: int = 100  # returns may be flat for long before they take off: a note from here ...
     learn_return_surely: int = 1000  # ... and an intervention from here
     learn_gain: float = 0.05  # a loss that has not lost this share of its start has not learned ...
     learn_score: float = 0.15  # ... nor has a score that has not won this share of what there is to win
     learn_high: float = 0.9  # ... and where one stands above this share of its range, there is little left to learn
     learn_settle: float = 0.12  # a loss may settle by this share at first ...
     learn_settled: float = 0.02  # ... and has not learned if it moves by less than this after the first fifth
-    slow_gain: float = 0.25  # one that lost less than this, as fast as ever, is slow (an intervention below learn_gain)
+    learn_heart: float = 0.25  # a loss that lost more than this share of its start was learned, if only by heart
+    stand_bins: int = 20  # whole stretches of the run are compared by the medians of so many
+    slow_gain: float = 0.5  # one that lost less than this, as fast as ever, is slow (an intervention below learn_gain)
     slow_half: tuple[float, float] = (0.3, 0.65)  # share of the fall in the second half: not settled, not taking off
     slow_half_note: float = 0.8  # a curve that falls faster by and by is worth a note up to here
 
@@ -91,13 +94,14 @@ class Thresholds:
     flat_rate: float = 0.05  # a learning rate has come down, and its schedule to an end, below this share of its top
     flat_fall: float = 0.2  # what lost more than this share of its gain again does not stand still
     flat_score: float = 0.95  # without a target: what a score might reach (share of its range) ...
-    flat_poor: float = 0.85  # ... a note where it is below this ...
+    flat_poor: float = 0.5  # ... a note where it is below this ...
     flat_won: float = 0.25  # ... and had won this share of what there is to win
 
     # spike
     spike_noises: float = 8.0  # height over the running median, in times the noise ...
     spike_neighbours: float = 4.0  # ... and in times the next largest deviation nearby ...
     spike_gain: float = 0.5  # ... and as a share of the gain
+    spike_back: float = 0.25  # share of the gain that may still be missing at the end
 
     # what a trainer may log of its health
     witness_points: int = 20

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ade_hpc.metrics.detect_case import Case, Detector, Trace, finding
+from ade_hpc.metrics.detect_case import Case, Detector, finding
+from ade_hpc.metrics.detect_trace import Trace
 from ade_hpc.metrics.smooth import trailing
 from ade_hpc.model import Finding
 

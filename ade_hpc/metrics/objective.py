@@ -69,13 +69,16 @@ def _set(text: str) -> frozenset[str]:
 _TRAIN = _set("train training fit")
 _VAL = _set("val valid validation dev eval evaluation heldout holdout")
 _TEST = _set("test testing")
-_RETURN = _set("reward rewards rew return returns score scores success win")
+_RETURN = _set("reward rewards rew return returns ret score scores success win fitness")
 _EPISODE = _set("episodic episode ep rollout charts")
 _SCORE = _set(
     "acc accuracy accuracies top top1 top5 f1 auc auroc auprc map ap ap50 bleu rouge meteor iou miou dice jaccard "
     "precision recall psnr ssim r2 mrr ndcg hits kappa mcc correct"
 )
-_LOSS = _set("loss losses error err perplexity ppl wer cer mse rmse mae nll bce ce crossentropy xent bpc bpd fid mape")
+_LOSS = _set(
+    "loss losses cost costs logloss error err perplexity ppl wer cer mse rmse mae nll bce ce crossentropy xent bpc bpd "
+    "fid mape"
+)
 _NEUTRAL = _set(
     "total overall mean avg average epoch batch step steps iter iteration global entropy sparse categorical "
     "binary objective metrics metric scalars running smooth smoothed lm rate m"

@@ -6,6 +6,8 @@ Every function is pure and takes finite one-dimensional float arrays of shape (n
 
 from __future__ import annotations
 
+from bisect import insort
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,10 +29,19 @@ def running_median(values: Array, width: int) -> Array:
     else:
         windows = np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)
         smooth[half : len(values) - half] = np.median(windows, axis=1)
-    for i in range(half):
-        smooth[i] = np.median(values[: max(3, i + half + 1)])
-        smooth[-1 - i] = np.median(values[-max(3, i + half + 1) :])
+    smooth[:half] = _end_medians(values[: 2 * half + 1])
+    smooth[-half:] = _end_medians(values[: -2 * half - 2 : -1])[::-1]
     return smooth
+
+
+def _end_medians(values: Array) -> list[float]:
+    """The medians of the first half + 1, half + 2, ... 2 half of 2 half + 1 values; of three where half is 1."""
+    half = len(values) // 2
+    ordered, medians = sorted(values[: max(half, 2)].tolist()), []
+    for value in values[max(half, 2) : 2 * half + (half == 1)].tolist():
+        insort(ordered, value)
+        medians.append((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
+    return medians
 
 
 def bin_edges(n: int, bins: int) -> NDArray[np.intp]:
@@ -100,6 +111,18 @@ def trailing(flags: NDArray[np.bool_]) -> int:
     """How many True stand at the end of ``flags``."""
     false = np.flatnonzero(~flags)
     return len(flags) - 1 - int(false[-1]) if len(false) else len(flags)
+
+
+def reversals(values: Array, least: float) -> int:
+    """How often the curve turns round after having gone up or down by ``least``."""
+    turns, rising, low, high = 0, None, float(values[0]), float(values[0])
+    for value in values.tolist():
+        low, high = min(low, value), max(high, value)
+        if rising is not False and high - value >= least:
+            turns, rising, low = turns + (rising is True), False, value
+        elif rising is not True and value - low >= least:
+            turns, rising, high = turns + (rising is False), True, value
+    return turns
 
 
 def last_good(values: Array) -> int:

@@ -52,6 +52,49 @@ class TestNan:
         assert kinds(find(curves(series("reward", values)), REWARD)) == []
 
 
+class TestNames:
+    """Which loss is trained: trainers have habits that no list of words knows."""
+
+    heart = 2.3 * np.exp(-np.arange(400) / 40)
+    val = np.r_[decay(15, low=0.5), np.linspace(0.7, 2.0, 25)]
+
+    @pytest.mark.parametrize(
+        ("trained", "held_out"),
+        [
+            ("train_inner/loss", "valid/loss"),  # the only loss of its split
+            ("train/l1", "val/l1"),  # no known word, but the objective's own on other data
+            ("fit/chamfer_dist", "holdout/chamfer_dist"),
+        ],
+    )
+    def test_the_only_one_or_the_twin_of_the_objective(self, trained: str, held_out: str) -> None:
+        run = curves(series(trained, self.heart), series(held_out, self.val, every=10))
+        assert kinds(find(run, Guess(held_out, "min"))) == ["overfitting"]
+
+    def test_not_one_of_several_terms(self) -> None:
+        """Which of them is trained nobody knows."""
+        terms = [series(f"train/{name}_loss", self.heart) for name in ("box", "mask")]
+        run = curves(*terms, series("val/accuracy", accuracy(40), every=10), series("val/loss", self.val, every=10))
+        assert find(run, Guess("val/accuracy", "max")) == ()
+
+    def test_a_score_beside_a_validation_loss_is_held_out(self) -> None:
+        """Its own name says nothing: half of the epochs at chance are worth a note."""
+        rng = np.random.default_rng(0)
+        run = curves(
+            series("train/cls_loss", 1.8 + 0.004 * rng.standard_normal(20)),
+            series("val/cls_loss", 1.8 + 0.004 * rng.standard_normal(20)),
+            series("metrics/accuracy", 0.17 + 0.01 * rng.standard_normal(20)),
+        )
+        assert kinds(find(run, Guess("metrics/accuracy", "max")), "note") == ["never-learns"]
+
+    @pytest.mark.parametrize(("tag", "low", "high"), [("AverageEpRet", 0.0, 0.9), ("elo", 1200.0, 1900.0)])
+    def test_what_rises_without_a_scale_is_given_the_time_of_a_return(self, tag: str, low: float, high: float) -> None:
+        """It takes off after three hundred points: no score, whatever its name."""
+        grown = 1 / (1 + np.exp(-(np.arange(400) - 350) / 8)) + 0.01 * np.random.default_rng(0).standard_normal(400)
+        run = curves(series(tag, low + (high - low) * grown))
+        for seen in prefixes(run, most=40):
+            assert kinds(find(seen, Guess(tag, "max"))) == []
+
+
 class TestDiverging:
     def test_with_the_accuracy_at_chance_it_is_dated_by_the_last_good_loss(self) -> None:
         """Onset is the last good minimum before the rise."""
@@ -90,6 +133,42 @@ class TestDiverging:
         run = curves(series("loss/train", loss))
         assert kinds(find(run)) == []
 
+    def test_it_is_over_only_where_it_began(self) -> None:
+        """Restored with another run's rate: a jump to a hundred times the start, and most of the way back."""
+        loss = decay(60)
+        loss[30:] = 2.4 + 100 * np.exp(-np.arange(30) / 4)
+        found = find(curves(series("loss/val", loss)), VAL_LOSS)
+        assert ("diverging", "note") in [(f.kind, f.severity) for f in found]
+        assert "spike" not in [f.kind for f in found]
+        assert "diverging" not in [f.kind for f in find(curves(series("loss/val", np.r_[loss, decay(20)])), VAL_LOSS)]
+
+    def test_what_has_learned_nothing_since_is_its_consequence(self) -> None:
+        """A jump to forty times the start, and back to it: it was flat before and is again."""
+        loss = np.r_[np.full(20, 2.3), 2.4 + 100 * np.exp(-np.arange(30) / 4)] + 0.002 * RNG.standard_normal(50)
+        run = curves(series("loss/train", np.repeat(loss, 10)), series("loss/val", loss, every=10))
+        named = [f.kind for f in find(run, VAL_LOSS)]
+        assert "diverging" in named
+        assert "never-learns" not in named
+
+    def test_a_held_out_loss_alone_is_overfitting_however_far_it_rises(self) -> None:
+        """Four times its start, while the training loss goes to nothing: that is learned by heart."""
+        val = np.r_[decay(15), np.linspace(0.5, 20.0, 25)]
+        run = curves(series("loss/train", 2.3 * np.exp(-np.arange(400) / 40)), series("loss/val", val, every=10))
+        assert [f.kind for f in find(run, VAL_LOSS)] == ["overfitting"]
+
+    def test_what_is_lost_or_overflows_with_it_stands_beside_it(self) -> None:
+        """One event in two views: a rule on either finds it."""
+        loss = decay(400)
+        loss[250:] = np.geomspace(0.4, 1e5, 150)
+        fallen = accuracy(40)
+        fallen[27:] = 0.1
+        score = series("accuracy/val", fallen, every=10)
+        found = find(curves(series("loss/train", loss), score), ACCURACY)
+        assert [(f.kind, f.severity) for f in found] == [("diverging", "intervene"), ("collapse", "note")]
+        loss[380:] = np.inf
+        found = find(curves(series("loss/train", loss), score), ACCURACY)
+        assert (kinds(found), kinds(found, "note")) == (["nan"], ["diverging"])
+
     def test_an_objective_said_to_rise_is_never_said_to_diverge(self) -> None:
         """The user's word on the direction counts, whatever the tag is called."""
         assert kinds(find(curves(series("elbo_loss", 500 - 200 * decay(300))), Guess("elbo_loss", "max"))) == []
@@ -113,6 +192,13 @@ class TestOverfitting:
             series("accuracy/val", accuracy(40), every=10),
         )
         found = find(run, ACCURACY)
+        assert (kinds(found), kinds(found, "note")) == ([], ["overfitting"])
+
+    def test_what_it_had_gained_is_lost_again(self) -> None:
+        """A tenth above its best is little, but all that the validation loss ever gained: a note."""
+        val = np.r_[2.3 - 0.2 * np.linspace(0, 1, 6), np.linspace(2.12, 2.32, 20), np.full(14, 2.32)]
+        run = curves(series("loss/train", 2.3 * np.exp(-np.arange(400) / 40)), series("loss/val", val, every=10))
+        found = find(run, VAL_LOSS)
         assert (kinds(found), kinds(found, "note")) == ([], ["overfitting"])
 
     def test_a_few_per_cent_are_none(self) -> None:
@@ -142,6 +228,19 @@ class TestCollapse:
         for length in range(1, 19):
             assert kinds(find(curves(series("reward", np.r_[reward, np.full(length, 60.0)])), REWARD)) == []
 
+    def test_while_it_may_be_a_dip_it_is_a_note(self) -> None:
+        """Fallen to nothing, but only a tenth of the run ago."""
+        reward = np.r_[200 - 80 * decay(300, noise=0.1), 10 + RNG.standard_normal(30)]
+        found = find(curves(series("reward", reward)), REWARD)
+        assert (kinds(found), kinds(found, "note")) == ([], ["collapse"])
+
+    def test_where_it_is_good_now_and_then_it_is_a_note(self) -> None:
+        """Since the target network was lost, the return swings between the worst and the best."""
+        swings = 100 + 90 * np.sign(np.sin(np.arange(400) / 6) - 0.6)
+        reward = np.r_[200 - 80 * decay(300, noise=0.1), swings + RNG.standard_normal(400)]
+        found = find(curves(series("reward", reward)), REWARD)
+        assert (kinds(found), kinds(found, "note")) == ([], ["collapse"])
+
     def test_an_expert_first_episode_is_none(self) -> None:
         """A demonstration at the start is no level that was lost."""
         reward = np.r_[500.0, 20 + 3 * RNG.standard_normal(60)]
@@ -153,6 +252,15 @@ class TestCollapse:
         loss = np.r_[decay(250), 2.3 + 0.02 * RNG.standard_normal(150)]
         run = curves(series("loss/train", loss), series("accuracy/val", fallen, every=10))
         assert kinds(find(run, ACCURACY)) == ["collapse"]
+
+    def test_a_number_that_is_none_is_told_beside_it(self) -> None:
+        """It came later and may be its consequence, but is a fact."""
+        fallen = np.r_[accuracy(25), np.full(15, 0.1)]
+        aux = np.r_[np.ones(300), np.full(100, np.nan)]
+        loss = np.r_[decay(250), 2.3 + 0.02 * RNG.standard_normal(150)]
+        run = curves(series("loss/train", loss), series("loss/aux", aux), series("accuracy/val", fallen, every=10))
+        found = find(run, ACCURACY)
+        assert (kinds(found), kinds(found, "note")) == (["collapse"], ["nan"])
 
     def test_not_while_the_training_loss_is_as_low_as_ever(self) -> None:
         """Then it is the measurement that broke, or the data."""
@@ -173,6 +281,12 @@ class TestOscillating:
         rate = series("lr", np.full(500, 0.5))
         assert kinds(find(curves(*run.series.values(), rate), VAL_LOSS)) == ["oscillating"]
 
+    def test_of_single_batches_it_is_a_note(self) -> None:
+        """Three points of the training loss to an evaluation: they swing by chance, too."""
+        rate = series("lr", np.full(150, 0.5))
+        run = curves(series("loss/train", np.repeat(self.swings, 3)), series("loss/val", self.swings, every=3), rate)
+        assert [(f.kind, f.severity) for f in find(run, VAL_LOSS)] == [("oscillating", "note")]
+
     def test_of_half_that_width_it_is_a_note(self) -> None:
         """A rate at the edge of what is stable need not lose all: worth knowing, and no reason to act."""
         swings = 1.0 + 0.35 * (self.swings - 1.2)
@@ -182,6 +296,37 @@ class TestOscillating:
             series("loss/train", batches), series("loss/val", start, every=10), series("lr", np.full(530, 0.5))
         )
         assert (kinds(find(run, VAL_LOSS)), kinds(find(run, VAL_LOSS), "note")) == ([], ["oscillating"])
+
+    def test_in_bursts(self) -> None:
+        """Short and far, and calm between: no quantile is wide, but it loses all it has gained, again and again."""
+        bursts = decay(80, low=0.4, noise=0.01)
+        for at, height in ((30, 1), (44, 12), (58, 1), (70, 1)):
+            bursts[at : at + 3] += height * np.array([1.0, 2.0, 1.5])
+        run = curves(series("loss/train", np.repeat(bursts, 5)), series("loss/val", bursts, every=5))
+        assert [(f.kind, f.severity) for f in find(run, VAL_LOSS)] == [("oscillating", "note")]
+
+    def test_of_a_validation_loss_that_stands_alone_it_has_to_be_wide(self) -> None:
+        """Nothing else was logged."""
+        narrow = 1.0 + 0.4 * (self.swings - 1.2)
+        start = np.full(3, 2.3)
+        assert [f.kind for f in find(curves(series("loss/val", np.r_[start, self.swings])), VAL_LOSS)] == [
+            "oscillating"
+        ]
+        assert "oscillating" not in [f.kind for f in find(curves(series("loss/val", np.r_[start, narrow])), VAL_LOSS)]
+
+    def test_a_ragged_blow_up_on_its_way_back_is_none(self) -> None:
+        """Its lows come down and down."""
+        ragged = np.r_[decay(30), (2.5 + 200 * np.exp(-np.arange(60) / 8)) * (1.2 + 0.5 * np.sin(np.arange(60) * 1.3))]
+        run = curves(series("loss/train", np.repeat(ragged, 5)), series("loss/val", ragged, every=5))
+        named = [f.kind for f in find(run, VAL_LOSS)]
+        assert "diverging" in named
+        assert "oscillating" not in named
+
+    def test_what_came_to_rest_at_its_best_is_none(self) -> None:
+        """A rough start of a run that ends well."""
+        val = np.r_[2.3, self.swings[:45] - 0.1, np.full(25, 0.1)]
+        run = curves(series("loss/train", np.repeat(val, 10)), series("loss/val", val, every=10))
+        assert find(run, VAL_LOSS) == ()
 
     def test_not_of_a_small_validation_set_alone(self) -> None:
         """The training loss is calm: the swings are in the measurement."""
@@ -217,6 +362,46 @@ class TestNeverLearns:
         ]
         assert found[0].evidence["grad_norm"] == pytest.approx(1e-9)
 
+    def test_a_few_epochs_are_worth_a_note(self) -> None:
+        """Twelve of them, each logged once, in steps or in epochs."""
+        for every in (1, 500):
+            run = curves(
+                series("train/loss", 2.303 + 0.004 * np.random.default_rng(2).standard_normal(12), every=every),
+                series("val/loss", 2.305 + 0.002 * np.random.default_rng(3).standard_normal(12), every=every),
+            )
+            found = find(run, Guess("val/loss", "min"))
+            assert (kinds(found), kinds(found, "note")) == ([], ["never-learns"])
+
+    def test_steps_count_batches_where_few_are_logged(self) -> None:
+        """Thirty points of the training loss, fifty steps apart."""
+        run = curves(
+            series("loss/train", 2.303 + 0.01 * np.random.default_rng(2).standard_normal(60), every=50),
+            series("loss/val", 2.303 + 0.002 * np.random.default_rng(3).standard_normal(20), every=150),
+        )
+        assert kinds(find(run, VAL_LOSS), "note") == ["never-learns"]
+        assert find(until(run, 1200.0), VAL_LOSS) == ()
+
+    def test_what_was_better_for_a_moment_has_not_learned(self) -> None:
+        """It wanders: a fifth better in mid-run, and back where it began."""
+        val = (
+            2.3
+            - 0.25 * np.exp(-(((np.arange(60) - 30) / 2) ** 2))
+            + 0.01 * np.random.default_rng(4).standard_normal(60)
+        )
+        train = 2.3 + 0.1 * np.random.default_rng(5).standard_normal(600)
+        found = find(curves(series("loss/train", train), series("loss/val", val, every=10)), VAL_LOSS)
+        assert (kinds(found), kinds(found, "note")) == ([], ["never-learns"])
+
+    def test_not_where_the_noise_hides_what_was_learned(self) -> None:
+        """A quarter gained, and noise as large: nobody can tell."""
+        rng = np.random.default_rng(6)
+        fall = 0.7 + 0.3 * np.exp(-np.arange(30) / 6)
+        run = curves(
+            series("loss/train", np.repeat(fall, 10) + 0.3 * rng.standard_normal(300)),
+            series("loss/val", fall + 0.2 * rng.standard_normal(30), every=10),
+        )
+        assert "never-learns" not in [f.kind for f in find(run, VAL_LOSS)]
+
     def test_what_is_learned_by_heart_may_be_understood_later(self) -> None:
         """Accuracy at chance beside a training loss of nothing: some networks take off after that."""
         heart = curves(series("loss/train", decay(2000, low=0.01)), series("accuracy/val", np.full(200, 0.1), every=10))
@@ -233,8 +418,8 @@ class TestNeverLearns:
         assert kinds(find(run, VAL_LOSS)) == []
 
     def test_a_return_is_given_much_longer(self) -> None:
-        """A sparse reward takes off late: a note after hundreds of updates, an intervention after a thousand."""
-        for n, severity in ((150, None), (400, "note"), (1200, "intervene")):
+        """A sparse reward takes off late: a note after a hundred updates, an intervention after a thousand."""
+        for n, severity in ((80, None), (150, "note"), (1200, "intervene")):
             wandering = 20 + np.random.default_rng(0).standard_normal(n)
             found = find(curves(series("reward", wandering), series("losses/value_loss", np.ones(n))), REWARD)
             assert [f.severity for f in found if f.kind == "never-learns"] == ([severity] if severity else [])
@@ -250,6 +435,25 @@ class TestSlow:
         found = find(run, VAL_LOSS)
         assert kinds(found) == ["slow"]
         assert found[0].evidence["per_step"] == pytest.approx(0.05 / 590, rel=0.1)
+
+    def test_of_a_third_in_a_straight_line_it_is_a_note(self) -> None:
+        """As fast at its end as ever; it has learned something, but is far from done."""
+        fall, noise = np.linspace(1.0, 0.66, 40), 0.03 * np.random.default_rng(1).standard_normal(40)
+        batches = np.repeat(fall, 10) + 0.1 * np.random.default_rng(2).standard_normal(400)
+        found = find(curves(series("loss/train", batches), series("loss/val", fall + noise, every=10)), VAL_LOSS)
+        assert (kinds(found), kinds(found, "note")) == ([], ["slow"])
+        learned = 0.6 + 0.4 * np.exp(-np.arange(40) / 6)
+        run = curves(series("loss/train", np.repeat(learned, 10)), series("loss/val", learned, every=10))
+        assert find(run, VAL_LOSS) == ()
+
+    def test_batches_may_hide_it_but_not_gainsay_it(self) -> None:
+        """The validation loss falls by one per cent, where single batches differ by ten."""
+        rng, val = np.random.default_rng(3), series("loss/val", np.linspace(1.0, 0.99, 60), every=10)
+        hidden = series("loss/train", np.linspace(1.0, 0.99, 600) + 0.1 * rng.standard_normal(600))
+        flat = series("loss/train", 1.0 + 0.01 * rng.standard_normal(600))
+        found = find(curves(hidden, val), VAL_LOSS)
+        assert (kinds(found), kinds(found, "note")) == ([], ["slow"])
+        assert [f.kind for f in find(curves(flat, val), VAL_LOSS)] == ["never-learns"]
 
     def test_not_where_it_takes_off(self) -> None:
         """The second half falls much faster than the first."""
@@ -294,6 +498,12 @@ class TestSpike:
         loss[200:204] = [6.0, 3.0, 1.5, 0.7]
         found = find(curves(series("loss/train", loss), series("loss/val", decay(30), every=10)), VAL_LOSS)
         assert [(f.kind, f.severity, f.first_step) for f in found] == [("spike", "note", 200)]
+
+    def test_what_stays_up_is_none(self) -> None:
+        """A jump after which it is never as good again."""
+        loss = decay(300)
+        loss[200:] += 0.8 + 4 * np.exp(-np.arange(100.0) / 2)
+        assert "spike" not in [f.kind for f in find(curves(series("loss/train", loss)))]
 
     def test_heavy_tails_are_none(self) -> None:
         """Where every tenth batch jumps, a jump is nothing special."""
