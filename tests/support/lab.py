@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -91,9 +92,11 @@ class Lab:
         answer = {
             "slurmctld": ("scontrol", "ping"),
             "slurmdbd": ("sacctmgr", "-n", "list", "cluster"),
-            "slurmd": ("sinfo", "-h", "-N", "-n", node, "-t", "idle,mixed,alloc,comp"),
+            "slurmd": ("sinfo", "-h", "-N", "-n", node, "-o", "%T"),
         }[name]
-        self._until(lambda: self.run(answer, check=False).stdout != "", f"{daemon} does not answer")
+        # sinfo's own filter by state misses a node for a while whose allocation has just changed (22.05)
+        well = re.compile(r"(idle|mixed|allocated|completing)$" if name == "slurmd" else ".", re.MULTILINE)
+        self._until(lambda: well.search(self.run(answer, check=False).stdout) is not None, f"{daemon} does not answer")
 
     @contextmanager
     def without(self, daemon: str) -> Iterator[None]:
