@@ -63,7 +63,9 @@ class Here(StreamTransport):
 
 
 names = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"])))
-usable = names.filter(lambda name: name not in ("", ".", "..") and len(name.encode()) <= 200)
+usable = names.map(lambda name: name.replace("/", "|")).filter(
+    lambda name: name not in ("", ".", "..") and len(name.encode()) <= 200
+)
 
 
 @settings(max_examples=60, deadline=None)
