@@ -96,7 +96,8 @@ Tick = Callable[[], Report | None]
 def _goes_on_as_new_attempt(fault: Fault, run: Run, tick: Tick) -> Outcome:
     job = _until(lambda: job_of(run.project.folder, run.project.ledger, 2), tick, "nothing was submitted")
     _until(lambda: run.lab.queued(job.job_id) == "RUNNING", lambda: None, "the next job does not run")
-    running_at = min([time.time(), *(start + 1 for start, _ in _lives(run, job.job_id)[:1])])
+    begun = [start for start, _ in _lives(run, job.job_id) if start > run.struck_at - 1]  # the id may be a lost job's
+    running_at = min([time.time(), *(start + 1 for start in begun)])
     entry = _named(fault, run)
     author = _author_of(run, 2).partition(":")[0]
     expected = {"restart": "answer", "change": "rule"}[fault.does]
