@@ -39,6 +39,8 @@ PHASES: dict[str, Phase] = {
 # In accounting a requeue closes the row of a life
 LIFE_OVER = frozenset({state for state, phase in PHASES.items() if phase == "ended"} | {"REQUEUED"})
 
+LIFE_OPEN = frozenset(state for state, phase in PHASES.items() if phase in ("pending", "running")) - LIFE_OVER
+
 
 def conclude(view: JobView, queue: Source, accounting: Source) -> JobTruth:
     """The truth about one job. ``restarts`` counts earlier lives and ``elapsed_s`` sums all of them.
@@ -74,8 +76,8 @@ def _verdict(view: JobView, queue: Source, accounting: Source) -> JobTruth:
 
 def _own_lives(rows: tuple[AccountingRow, ...]) -> tuple[AccountingRow, ...]:
     """Without those that slurmctld has lost: a requeue closes the row of the life before, and a job that is submitted
-    next gets the id of a lost one."""
-    return (*(row for row in rows[:-1] if row.state in LIFE_OVER and not row.by_nobody), *rows[-1:])
+    next gets the id of a lost one. What can't be read may be a life."""
+    return (*(row for row in rows[:-1] if row.state not in LIFE_OPEN and not row.by_nobody), *rows[-1:])
 
 
 def _listed(view: JobView, row: QueueRow) -> JobTruth:

@@ -141,6 +141,8 @@ def test_a_life_that_was_cancelled_by_nobody_was_an_earlier_jobs():
     lost = replace(life("CANCELLED", 50.0), by_nobody=True)
     assert verdict(queued("RUNNING", submit=100.0), lost, life("RUNNING", 100.0)).restarts == 0
     assert verdict(None, life("PENDING", 50.0), replace(lost, submit=100.0)).restarts == 0
+    unreadable = verdict(queued("RUNNING", submit=100.0), life("", 50.0), life("RUNNING", 100.0))
+    assert unreadable.restarts == 1, "what can't be read may be a life"
     assert verdict(queued("RUNNING", submit=100.0), life("PREEMPTED", 50.0), life("RUNNING", 100.0)).restarts == 1
 
 
