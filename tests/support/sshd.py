@@ -32,7 +32,8 @@ from tests.support.account import account
 SCRIPTS = Path(sys.executable).parent  # where the environment of the tests has `ade-hpc`
 VENV = ".ade-hpc/venv"  # where bootstrap puts it, from the remote home
 LOGIN = """#!/bin/sh
-# What sshd starts for each session of the user whom the tests run as: another home than the real one.
+# What sshd starts for each session of the user whom the tests run as: another home than the real one, which bash must
+# not read a .bashrc of either (SetEnv).
 printf '%s\n' "$SSH_ORIGINAL_COMMAND" >> {root}/commands
 env >> {root}/commands
 export HOME={home} {environment}
@@ -53,6 +54,7 @@ MaxStartups 100
 LogLevel VERBOSE
 Subsystem sftp /usr/lib/openssh/sftp-server
 ForceCommand {root}/login
+SetEnv HOME={home}
 """
 
 
@@ -118,7 +120,7 @@ def login_node(
             stack.enter_context(account(user, home))
         _write_files(root, home, {"PATH": path, **more})
         port = free_port()
-        (root / "sshd_config").write_text(settings + SSHD.format(root=root, port=port))
+        (root / "sshd_config").write_text(settings + SSHD.format(root=root, home=home, port=port))
         process = stack.enter_context(_running(root))
         _wait_for(port, root, process)
         yield LoginNode(root, home, user or pwd.getpwuid(os.getuid()).pw_name, port, process)
