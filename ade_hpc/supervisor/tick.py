@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ade_hpc.agent.situation import Judgement
 from ade_hpc.errors import AdeError, SchedulerSilent, StoreError, SubmitUnclear
+from ade_hpc.launch.plan import open_plans
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Decision, Health
@@ -199,8 +200,8 @@ class Ticker:
         if judgement.outcome != "answered":
             return unjudged(report, judgement.text, DEGRADED if judgement.outcome == "failed" else PERSON_NEEDED)
         one, snapshot, decision = load_supervised(pending.one.folder), pending.snapshot, judgement.decision
-        if one.attempt is None or one.attempt.number != snapshot.attempt:
-            return unjudged(report, "another attempt was made meanwhile", CLEAN)
+        if one.attempt is None or one.attempt.number != snapshot.attempt or open_plans(one.ledger):
+            return unjudged(report, "another attempt was made or begun meanwhile", CLEAN)
         if decision is not None and decision.outcome != "refuse":
             decision = pending.judge(decision.proposal, self.site)
         code = code_of(snapshot, pending.health, pending.findings, decision)
