@@ -218,8 +218,8 @@ class _Start:
             return self._finish("completed", 0)
         if not self._may_requeue(cause):
             return self._finish(cause, code, fault=fault)
-        spent = over_gpu_hours(self.attempt, self.record.gpu_hours, self.experiment, since=self.exit.started_at)
-        return self._finish(cause, code, spent, fault=fault) if spent else self._requeue(cause, code)
+        against = self._against_a_requeue(cause)
+        return self._finish(cause, code, against, fault=fault) if against else self._requeue(cause, code)
 
     def _declared_signal(self) -> int | None:
         """No signal is sent unless `checkpoint.signal` declares one: then the last periodic checkpoint counts."""
@@ -233,9 +233,13 @@ class _Start:
     def _may_requeue(self, cause: str) -> bool:
         if not (self.job.slurm and self.job.leader and cause in ("time-limit", "preempted")):
             return False
-        if self._is_over() or ask_slurm(self.job.job_id).job_state != "RUNNING":
-            return False
-        return cause == "preempted" or self.sidecar.progressed
+        return not self._is_over() and ask_slurm(self.job.job_id).job_state == "RUNNING"
+
+    def _against_a_requeue(self, cause: str) -> str:
+        """Why one more start is not for Slurm to give, or an empty string."""
+        if cause == "time-limit" and not self.sidecar.progressed:
+            return "not queued again: it made no progress in this start"
+        return over_gpu_hours(self.attempt, self.record.gpu_hours, self.experiment, since=self.exit.started_at)
 
     def _requeue(self, cause: str, code: int) -> int:
         self._finish(cause, code, requeued=True)

@@ -175,11 +175,12 @@ def test_a_job_that_would_go_over_its_gpu_hours_is_not_queued_again(in_lab: Lab,
     project.write("preferences.md", preferences.replace("cooldown: 0s", "cooldown: 0s, gpu_hours: 0.1667"))
     project.commit()
     _, job = project.submit()
-    wait_for(lambda: lives(project), 30, "it never started")
+    attempt = project.folder.attempt(1)
+    wait_for(lambda: collect(attempt.starts(), None).series.get("lr"), 30, "it never trained")
     in_lab.run(["scancel", "--signal=USR2", job])
 
     assert project.wait_until_over(1, 30) == "time-limit"
-    record = load_exits(project.folder.attempt(1))[-1]
+    record = load_exits(attempt)[-1]
     assert not record.requeued
     assert "gpu_hours" in record.detail
     report = project.tick()
@@ -187,6 +188,23 @@ def test_a_job_that_would_go_over_its_gpu_hours_is_not_queued_again(in_lab: Lab,
     assert any(refusal.startswith("gpu_hours") for refusal in report.decision.refusals)
     assert report.code == 4
     assert len(in_lab.states(job)) == 1
+
+
+def test_a_job_that_got_nowhere_is_not_queued_again(in_lab: Lab, tmp_path: Path) -> None:
+    """A start without one logged step before its time limit would be followed by others like it."""
+    project = on_slurm(tmp_path)
+    fields = yaml.safe_load((project.path / "experiment.yaml").read_text())
+    project.write("experiment.yaml", yaml.safe_dump({**fields, "command": ["sleep", "300"]}))
+    project.commit("only sleep")
+    _, job = project.submit()
+    wait_for(lambda: lives(project), 30, "it never started")
+    in_lab.run(["scancel", "--signal=USR2", job])
+
+    assert project.wait_until_over(1, 30) == "time-limit"
+    record = load_exits(project.folder.attempt(1))[-1]
+    assert not record.requeued
+    assert record.detail == "not queued again: it made no progress in this start"
+    assert in_lab.wait_state(job, ["FAILED"]) == "FAILED"
 
 
 def test_a_cancelled_job_stays_cancelled(in_lab: Lab, tmp_path: Path) -> None:
