@@ -16,11 +16,12 @@ import pytest
 
 from ade_hpc.agent.budget import spent
 from ade_hpc.cli import wishes
+from ade_hpc.launch.plan import Plan, new_token
 from ade_hpc.metrics.collect import collect
 from ade_hpc.report.history import story
 from ade_hpc.report.waiting import spending
 from ade_hpc.store.layout import AttemptDir
-from ade_hpc.store.ledger import Entry
+from ade_hpc.store.ledger import Entry, append
 from ade_hpc.store.records import load_attempt
 from ade_hpc.supervisor.reports import Report
 from ade_hpc.supervisor.tick import Ticker
@@ -232,6 +233,24 @@ def test_a_person_who_cancels_while_the_model_thinks_has_the_last_word(tmp_path:
     assert report.decision is not None
     assert report.decision.outcome == "refuse"
     assert len(project.folder.attempts()) == 1
+
+
+def test_a_submission_that_is_begun_while_the_model_thinks_is_not_met_by_another(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    """Somebody's `submit` has announced attempt 2 and is about to call sbatch."""
+    project = make(tmp_path, server)
+
+    def think(asked: object, number: int) -> Any:
+        plan = Plan(2, new_token(project.folder.name, 2), project.kind, "person:anna", "submitted")
+        append(project.folder.ledger, "intent", plan.to_json(), now=time.time())
+        return DOWN
+
+    server.script = think
+    report = tick_until_trouble(project)
+    assert not report.done
+    assert len(entries(project, "intent")) == 2
+    assert [attempt.number for attempt in project.folder.attempts()] == [1]
 
 
 # --- mode propose -------------------------------------------------------------------------------------------------
