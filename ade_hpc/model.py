@@ -88,7 +88,7 @@ class AccountingRow:
 
     by_nobody: CANCELLED, but no user and no signal did that. So slurmdbd closes the row of a job that a slurmctld no
     longer knows which was killed before it had saved it (measured, 22.05); a job that was cancelled while it waited may
-    look the same after a restart of slurmctld. pyslurm does not tell.
+    look the same after a restart of slurmctld.
     """
 
     job_id: str

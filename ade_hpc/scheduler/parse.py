@@ -128,9 +128,13 @@ def _lines(
             continue
         fields = [field.strip() for field in line.split(SEPARATOR, columns - 1)]
         for job_id in asked_ids(fields[0], asked):
-            name = fields[-1] if len(fields) == columns else ""
-            if not names.get(job_id) or name in (*UNNAMED, names[job_id]):
+            if is_named(fields[-1] if len(fields) == columns else "", names.get(job_id)):
                 yield job_id, fields
+
+
+def is_named(name: str, wanted: str | None) -> bool:
+    """May the job of this name be the one that is asked for? Where either name is not known, it may."""
+    return not wanted or name in (*UNNAMED, wanted)
 
 
 def asked_ids(row_id: str, asked: Collection[str]) -> list[str]:

@@ -33,14 +33,14 @@ class PyslurmScheduler(SlurmScheduler):
 
     def _queued(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, QueueRow]]:
         try:
-            return Source("answered"), queue_rows(self._ask("queue", asked), asked)
+            return Source("answered"), queue_rows(self._ask("queue", asked), asked, asked)
         except (SchedulerError, ValueError) as error:
             source, rows = super()._queued(asked)
             return _instead(error, source), rows
 
     def _lives(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
         try:
-            rows, requeued = accounting_rows(self._ask("accounting", asked), asked)
+            rows, requeued = accounting_rows(self._ask("accounting", asked), asked, asked)
         except (SchedulerError, ValueError) as error:
             source, lives = super()._lives(asked)
             return _instead(error, source), lives

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ade_hpc.model import AccountingRow, QueueRow
-from ade_hpc.scheduler.parse import NOTHING, OUT_OF_MEMORY_SIGNAL, asked_ids, out_of_memory
+from ade_hpc.scheduler.parse import NOTHING, OUT_OF_MEMORY_SIGNAL, Names, asked_ids, is_named, out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
-def queue_rows(text: str, asked: Collection[str]) -> dict[str, QueueRow]:
-    """By asked job id. Raises ValueError where this is not what ``pyslurm_source`` prints."""
+def queue_rows(text: str, asked: Collection[str], names: Names = MappingProxyType({})) -> dict[str, QueueRow]:
+    """By asked job id; names as in ``parse_queue``. Raises ValueError where ``pyslurm_source`` prints no such thing."""
     return {
         job_id: QueueRow(
             job_id,
@@ -24,18 +25,20 @@ def queue_rows(text: str, asked: Collection[str]) -> dict[str, QueueRow]:
             _time(job["submit_time"]),
             _time(job["start_time"]),
         )
-        for job_id, job in _jobs(text, asked)
+        for job_id, job in _jobs(text, asked, names)
     }
 
 
-def accounting_rows(text: str, asked: Collection[str]) -> tuple[dict[str, tuple[AccountingRow, ...]], list[str]]:
+def accounting_rows(
+    text: str, asked: Collection[str], names: Names = MappingProxyType({})
+) -> tuple[dict[str, tuple[AccountingRow, ...]], list[str]]:
     """The last life of each asked job, and the ids of those whose earlier lives pyslurm can't tell.
 
     Raises ValueError where this is not what ``pyslurm_source`` prints.
     """
     rows: dict[str, tuple[AccountingRow, ...]] = {}
     requeued: list[str] = []
-    for job_id, job in _jobs(text, asked):
+    for job_id, job in _jobs(text, asked, names):
         if job["requeue_count"] != 0:  # null: this release does not say
             requeued.append(job_id)
         rows[job_id] = (_accounting_row(job_id, job),)
@@ -54,15 +57,22 @@ def _accounting_row(job_id: str, job: dict[str, Any]) -> AccountingRow:
         _time(job["elapsed_time"]) or 0.0,
         _word(job["nodelist"]),
         _word(job["state_reason"]),
+        _by_nobody(job),
     )
 
 
-def _jobs(text: str, asked: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _by_nobody(job: dict[str, Any]) -> bool:
+    ended_by = (job["cancelled_by"], job["exit_code"], job["exit_code_signal"])
+    return bool(job["state"] == "CANCELLED" and not any(ended_by))
+
+
+def _jobs(text: str, asked: Collection[str], names: Names) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         jobs = json.loads(text)["jobs"]
         for job in jobs:
             for job_id in asked_ids(_job_id(job), asked):
-                yield job_id, job
+                if is_named(str(job["name"] or ""), names.get(job_id)):
+                    yield job_id, job
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"pyslurm gave something unreadable: {text[:80]!r}") from error
 

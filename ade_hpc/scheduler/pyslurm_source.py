@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-IDENTITY = ("id", "array_id", "array_task_id", "array_tasks_waiting", "state", "state_reason", "requeue_count")
+IDENTITY = ("id", "name", "array_id", "array_task_id", "array_tasks_waiting")
+STATE = ("state", "state_reason", "requeue_count")
 TIMES = ("submit_time", "start_time")
-QUEUE = (*IDENTITY, *TIMES, "allocated_nodes")
-ENDS = ("exit_code", "exit_code_signal", "derived_exit_code_signal")
-ACCOUNTING = (*IDENTITY, *TIMES, "end_time", "elapsed_time", "nodelist", *ENDS)
+QUEUE = (*IDENTITY, *STATE, *TIMES, "allocated_nodes")
+ENDS = ("cancelled_by", "exit_code", "exit_code_signal", "derived_exit_code_signal")
+ACCOUNTING = (*IDENTITY, *STATE, *TIMES, "end_time", "elapsed_time", "nodelist", *ENDS)
 
 
 def main(slurm: str, what: str, *ids: str) -> int:

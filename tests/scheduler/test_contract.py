@@ -55,9 +55,8 @@ def lives(moment: str) -> tuple[AccountingRows, AccountingRows, list[str]]:
     """By text and by pyslurm, as far as both can tell, and the jobs of which pyslurm knows that there is more."""
     text, _ = parse_accounting(TEXT.accounting(moment), KNOWN)
     objects, requeued = accounting_rows((PYSLURM / f"{moment}-accounting.json").read_text(), KNOWN)
-    told = {job_id: tuple(replace(row, by_nobody=False) for row in rows) for job_id, rows in text.items()}
     shared = [job_id for job_id in objects if job_id in text]
-    return {one: told[one] for one in shared}, {one: objects[one] for one in shared}, requeued
+    return {one: text[one] for one in shared}, {one: objects[one] for one in shared}, requeued
 
 
 @pytest.mark.parametrize("moment", ["snapshot", "preempted"])
@@ -88,6 +87,22 @@ def test_every_verdict_is_the_same():
         if job_id in by_objects and job_id not in requeued:
             one = conclude(JobView(job_id, text[job_id], by_text[job_id]), OK, OK)
             assert conclude(JobView(job_id, objects[job_id], by_objects[job_id]), OK, OK) == one
+
+
+@pytest.mark.parametrize(("name", "seen"), [("cancel_pending", True), ("another", False), ("", True)])
+def test_another_job_of_that_id_is_not_taken_for_it(name, seen):
+    """The job that is submitted next gets the id of one that slurmctld has lost."""
+    names = {"2036": name}
+    text, _ = parse_accounting(TEXT.accounting("final"), {"2036"}, names)
+    objects, _ = accounting_rows((PYSLURM / "final-accounting.json").read_text(), {"2036"}, names)
+    queue = queue_rows((PYSLURM / "final-queue.json").read_text(), {"2036"}, names)
+    assert [bool(rows) for rows in (text, objects, queue)] == [seen] * 3
+
+
+def test_who_cancelled_it_is_told_until_slurmctld_is_restarted():
+    """Before and after a restart of slurmctld: that of a job that waited may have been lost as well."""
+    by_nobody = [lives(moment)[1]["2036"][-1].by_nobody for moment in ("snapshot", "final")]
+    assert by_nobody == [False, True]
 
 
 @pytest.mark.cluster

@@ -6,6 +6,7 @@ Here it is a module that behaves as 25.11.2 was recorded to: its objects, its er
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -78,7 +79,10 @@ def site(tmp_path: Path, slurm: StandIns, monkeypatch: pytest.MonkeyPatch) -> Si
 
 
 def ref(job_id: str) -> JobRef:
-    return JobRef(job_id, "digits.0001.k3f9", Path("/nowhere"))
+    """As it was recorded: its name tells a job from another one of that id."""
+    jobs = json.loads((FIXTURES / "pyslurm-25.11.2" / "final-accounting.json").read_text())["jobs"]
+    name = next((job["name"] for job in jobs if job["id"] == int(job_id)), "digits.0001.k3f9")
+    return JobRef(job_id, name, Path("/nowhere"))
 
 
 def test_the_site_file_switches_it_on():
@@ -100,8 +104,8 @@ def test_the_history_of_a_requeued_job_is_asked_of_sacct(site, slurm):
     """Its hours and restarts count into budgets, and pyslurm has the last life only."""
     site.install()
     rows = [
-        "2098 REQUEUED 0:0 0:0 1795360200 1795360210 1795360252 42 k1 None digits.0001.k3f9".split(),
-        "2098 COMPLETED 0:0 0:0 1795360252 1795360258 1795360260 2 k1 None digits.0001.k3f9".split(),
+        "2098 REQUEUED 0:0 0:0 1795360200 1795360210 1795360252 42 k1 None requeue_run".split(),
+        "2098 COMPLETED 0:0 0:0 1795360252 1795360258 1795360260 2 k1 None requeue_run".split(),
     ]
     slurm.program("sacct", "\n".join(f"echo {shlex.quote(SEPARATOR.join(row))}" for row in rows))
     seen = site.client().observe([ref("2098"), ref("2093")])
