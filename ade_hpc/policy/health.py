@@ -8,6 +8,7 @@ Silence is not death and one source is not proof (docs/architecture.md, invarian
   ended the job itself, the record saw only the consequence (a TERM, a crash), and Slurm knows why;
 * a job that Slurm has lost (its slurmctld was killed before it had saved it; what ran is killed as an orphan, without
   a word): what lies on disk. A final record of its last start, or a heartbeat that stands still, is the second source.
+  One that waited leaves nothing there: somebody may have cancelled it, or nobody (``dropped``).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _judge(snapshot: Snapshot) -> Health:
 
 
 def _unlisted(snapshot: Snapshot) -> Health:
-    """Of what never showed a sign of life, Slurm's word is all there is."""
+    """Of what shows no sign of life, Slurm's word is all there is."""
     truth, record, beat = snapshot.truth, _record_of_last_start(snapshot), _latest_of_last_start(snapshot)
     still = beat is not None and _stands_still(snapshot, beat)
     if record is not None and (record.final or still):
@@ -105,6 +106,8 @@ def _unlisted(snapshot: Snapshot) -> Health:
         if still:
             return Health("ended", "forgotten", f"{_lost(truth)}; its heartbeat stands still")
         return Health("unknown", truth.state, _lost(truth))
+    if truth.phase == "ended" and snapshot.superseded_by is None:
+        return Health("ended", "dropped", f"{truth.said_by}; it is CANCELLED, and Slurm does not say by whom")
     return _ended(snapshot) if truth.phase == "ended" else Health("unknown", truth.state, truth.reason)
 
 

@@ -31,7 +31,7 @@ def propose(
 ) -> Proposal | None:
     """What should be done now, or None. Nothing is proposed on what is unknown, or for what a person has ended."""
     model = preferences.agent is not None and preferences.agent.ask != "never"
-    if health.verdict == "pending" and snapshot.superseded_by is None:
+    if (health.verdict == "pending" or health.cause == "dropped") and snapshot.superseded_by is None:
         return answer(snapshot, health, findings, model=model)
     if not may_be_judged(snapshot, health):
         return None
@@ -52,8 +52,8 @@ def _spent(rule: Rule, snapshot: Snapshot) -> bool:
 
 
 def may_be_judged(snapshot: Snapshot, health: Health) -> bool:
-    """Nothing is decided on what is unknown or has not begun, and what a person has ended stays ended."""
-    cancelled = health.verdict == "ended" and health.cause == "cancelled"
+    """Nothing is decided on what is unknown or has not begun, and what a person has (or may have) ended stays ended."""
+    cancelled = health.verdict == "ended" and health.cause in ("cancelled", "dropped")
     return snapshot.superseded_by is None and health.verdict not in ("unknown", "pending") and not cancelled
 
 

@@ -17,8 +17,8 @@ from ade_hpc.spec.rules import Condition, Rule
 from ade_hpc.spec.schema import nearest
 
 # No rule is asked about a job that is in these: nothing is decided on what is unknown or has not begun, and what a
-# person has ended stays ended.
-NEVER_JUDGED = frozenset({"pending", "unknown", "cancelled", "superseded", "fenced"})
+# person has (or may have) ended stays ended.
+NEVER_JUDGED = frozenset({"pending", "unknown", "cancelled", "dropped", "superseded", "fenced"})
 TAGS_NAMED = 12
 
 

@@ -155,6 +155,15 @@ def lose_job(run: Run) -> None:
             file.write_bytes(content)
 
 
+def restart_while_it_waits(run: Run, how: tuple[str, ...] = ()) -> None:
+    """With ``-c`` slurmctld starts without its state, and accounting calls the job CANCELLED, by nobody."""
+    run.submit(until_step=0)
+    _let_it_save()
+    run.strike()
+    with run.lab.without("slurmctld", *how):
+        pass
+
+
 def _let_it_save() -> None:
     """slurmctld puts on disk what is new every five seconds."""
     time.sleep(6)

@@ -100,6 +100,8 @@ OTHER_NAN = Twin("NaN in another tag", do.order("nan in another tag"))
 HUNGRY = Twin("uses most of its memory", do.order("eat much"), setup=CONTAINED, ward="cgroups")
 SLURMD_RESTARTED = Twin("slurmd restarted", do.restart_slurmd, ward="alone")
 CTLD_RESTARTED = Twin("slurmctld restarted", partial(do.restart, "slurmctld"), ward="alone")
+CTLD_RESTARTED_WAITS = Twin("slurmctld restarted while it waits", do.restart_while_it_waits, "pending", setup=LATER,
+                            submits=True, ward="alone")  # fmt: skip
 DBD_RESTARTED = Twin("slurmdbd restarted", partial(do.restart, "slurmdbd"), ward="alone")
 OTHER_NODE = Twin("another node is taken", do.preempt_elsewhere, setup=_setup(**SPOT), holds="n3")
 LONGER = Twin("time limit raised", do.longer_time_limit)
@@ -170,6 +172,8 @@ FAULTS = (
     Fault("slurmctld down", partial(do.crash_without, "slurmctld"), twin=CTLD_RESTARTED, ward="alone", **CRASH),
     Fault("slurmctld killed before it saved the job", do.lose_job, "restart", CTLD_RESTARTED, "forgotten",
           "infrastructure", submits=True, ward="alone"),
+    Fault("slurmctld started without its state", partial(do.restart_while_it_waits, how=("-c",)), "ask",
+          CTLD_RESTARTED_WAITS, "dropped", "unknown", setup=LATER, submits=True, ward="alone"),
     Fault("slurmdbd down", partial(do.crash_without, "slurmdbd"), twin=DBD_RESTARTED, ward="alone", **CRASH),
     Fault("accounting off", do.accounting_off, twin=NO_ACCOUNTING, **CRASH),
     Fault("sacct answers garbage", partial(do.crash_behind, "garbage"), twin=SACCT_LATE, **CRASH),

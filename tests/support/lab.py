@@ -83,12 +83,12 @@ class Lab:
         os.kill(pid, signal.SIGKILL)
         self._until(lambda: not processes.is_alive(pid), f"{daemon} does not die")
 
-    def start(self, daemon: str) -> None:
-        """Start a daemon again, and wait until it answers."""
+    def start(self, daemon: str, *how: str) -> None:
+        """Start a daemon again (with the options ``how``), and wait until it answers."""
         name, _, node = daemon.partition(".")
         conf = self.root / ("etc-n4" if node == "n4" else "etc") / "slurm.conf"
         options = {"slurmctld": ("-f", str(conf)), "slurmd": ("-N", node, "-f", str(conf))}.get(name, ())
-        self.run([name, *options])
+        self.run([name, *options, *how])
         answer = {
             "slurmctld": ("scontrol", "ping"),
             "slurmdbd": ("sacctmgr", "-n", "list", "cluster"),
@@ -99,13 +99,13 @@ class Lab:
         self._until(lambda: well.search(self.run(answer, check=False).stdout) is not None, f"{daemon} does not answer")
 
     @contextmanager
-    def without(self, daemon: str) -> Iterator[None]:
-        """A while in which the daemon is down."""
+    def without(self, daemon: str, *how: str) -> Iterator[None]:
+        """A while in which the daemon is down; ``how`` it is started again: its options."""
         self.kill(daemon)
         try:
             yield
         finally:
-            self.start(daemon)
+            self.start(daemon, *how)
 
     def cut_power(self, node: str) -> None:
         """A node is gone from one moment to the next: its slurmd, its slurmstepd, and all that they had started."""
