@@ -47,7 +47,7 @@ def recipe(beginning: str) -> Preferences:
 
 
 def seen(kind: str, tag: str = "accuracy/val", severity: str = "intervene") -> tuple[Finding, ...]:
-    return (Finding(kind, tag, 100, 200, severity, onset=0.0),)  # type: ignore[arg-type]
+    return (Finding(kind, tag, 100, 200, severity, onset=0.0),)  # type: ignore[arg-type]  # words of a table
 
 
 def decided(

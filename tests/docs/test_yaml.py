@@ -24,7 +24,7 @@ REST_OF_AN_EXPERIMENT = {"name": "x", "command": ["true"]}
 
 
 def keys_of(model: type) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items()}  # type: ignore[attr-defined]
+    return {field.alias or name for name, field in model.model_fields.items()}  # type: ignore[attr-defined]  # pydantic
 
 
 SITE, EXPERIMENT, PREFERENCES = keys_of(Site), keys_of(ExperimentFile), keys_of(PreferencesFile)

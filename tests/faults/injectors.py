@@ -227,7 +227,7 @@ def forget_job(run: Run) -> None:
 
 def _purge(run: Run) -> None:
     wait_for(lambda: not run.lab.queued(run.job), 100, "the queue does not forget it")
-    run.lab.sql(f"delete from lab_job_table where id_job={int(run.job)}")  # noqa: S608
+    run.lab.sql(f"delete from lab_job_table where id_job={int(run.job)}")  # noqa: S608 - an int
 
 
 def end_and_forget(run: Run) -> None:
@@ -255,7 +255,7 @@ def scancel_by_admin(run: Run) -> None:
     """A lab has one user, so the name of who did it is put into accounting afterwards."""
     scancel(run)
     run.lab.wait_state(run.job, ["CANCELLED"])
-    run.lab.sql(f"update lab_job_table set kill_requid=4242 where id_job={int(run.job)}")  # noqa: S608
+    run.lab.sql(f"update lab_job_table set kill_requid=4242 where id_job={int(run.job)}")  # noqa: S608 - an int
 
 
 def hold(word: str) -> Injector:

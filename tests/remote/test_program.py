@@ -52,7 +52,7 @@ def test_a_login_shell_makes_the_same_arguments_of_it(arguments: list[str]) -> N
 class Here(StreamTransport):
     """A login shell without a network before it."""
 
-    def stream(self, line, stdin, out, err, timeout_s, ticked):  # type: ignore[no-untyped-def]
+    def stream(self, line, stdin, out, err, timeout_s, ticked):  # type: ignore[no-untyped-def]  # as the base
         shell = ["/bin/sh", "-c", line]
         done = subprocess.run(shell, stdin=stdin or subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
         out(done.stdout)

@@ -106,7 +106,7 @@ def test_who_cancelled_it_is_told_until_slurmctld_is_restarted():
 
 
 @pytest.mark.cluster
-def test_a_live_cluster_is_seen_alike_by_every_client(in_lab, tmp_path: Path):  # noqa: F811
+def test_a_live_cluster_is_seen_alike_by_every_client(in_lab, tmp_path: Path):  # noqa: F811 - fixture
     jobs = {
         name: in_lab.sbatch(script, f"--job-name={name}", *options)
         for name, script, *options in (

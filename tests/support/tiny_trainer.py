@@ -29,7 +29,7 @@ INTERRUPTED = 85
 CRC_TABLE = []
 for index in range(256):
     for _ in range(8):
-        index = index >> 1 ^ (0x82F63B78 if index & 1 else 0)  # noqa: PLW2901
+        index = index >> 1 ^ (0x82F63B78 if index & 1 else 0)  # noqa: PLW2901 - a CRC
     CRC_TABLE.append(index)
 
 
