@@ -25,7 +25,7 @@ from ade_hpc.supervisor.experiment import Supervised
 from ade_hpc.supervisor.past import Usage, past_of, usage_of
 
 STALE_AFTER_BEATS = 3
-MAX_SECOND_LOOK_S = 45.0  # a tick is short; an interval above this makes a stale heartbeat stay "not proved"
+MAX_SECOND_LOOK_S = 45.0  # a tick is short: a heartbeat that may come less often is never proved to stand still
 
 ReadCurves = Callable[[Supervised, AttemptDir], Curves]
 
@@ -155,11 +155,11 @@ def _second_look(
 ) -> frozenset[str]:
     """The experiments whose heartbeat is old and whose counter did not move while we looked (invariant 2)."""
     stale = {name for name, beats in first.items() if beats and all(_is_old(beat, now) for beat in beats)}
-    stale = {name for name in stale if not _has_ended(attempts[name])}
+    waits = {name: 1.5 * max(beat.interval_s for beat in first[name]) for name in stale}
+    stale = {name for name in stale if waits[name] <= MAX_SECOND_LOOK_S and not _has_ended(attempts[name])}
     if not stale:
         return frozenset()
-    interval = max(beat.interval_s for name in stale for beat in first[name])
-    time.sleep(min(1.5 * interval, MAX_SECOND_LOOK_S))
+    time.sleep(max(waits[name] for name in stale))
     again = {name: load_heartbeats(attempts[name]) for name in stale}
     return frozenset(name for name in stale if _counters(again[name]) == _counters(first[name]))
 

@@ -6,17 +6,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ade_hpc.launch.plan import Plan
-from ade_hpc.model import JobTruth
+from ade_hpc.model import JobRef, JobTruth, JobView, Observation, QueueRow, Source
 from ade_hpc.report import history
 from ade_hpc.report.night import gather as gather_night
 from ade_hpc.report.status import gather
 from ade_hpc.store.ledger import append
-from ade_hpc.store.records import load_attempt, load_heartbeats
+from ade_hpc.store.records import load_attempt, load_heartbeats, save_heartbeat
 from ade_hpc.supervisor.experiment import load_supervised
 from ade_hpc.supervisor.observe import look
 from ade_hpc.supervisor.past import Usage, past_of
@@ -112,15 +115,13 @@ def test_what_was_cancelled_by_hand_is_never_resubmitted(tmp_path: Path) -> None
 
 
 def test_a_trainer_that_stands_still_is_ended_and_started_again(tmp_path: Path) -> None:
-    project = make_project(tmp_path, config={**LEARNS, "steps": 4000, "step_s": 0.02})
+    project = make_project(tmp_path, config={**LEARNS, "steps": 4000, "step_s": 0.02}, experiment={"stall_floor": "3s"})
     project.submit()
-    beat = wait_for(lambda: next(iter(load_heartbeats(project.folder.attempt(1))), None), 20, "no heartbeat")
-    beat = wait_for(
-        lambda: next((one for one in load_heartbeats(project.folder.attempt(1)) if one.trainer_pid), None), 20, "no pid"
-    )
+    beats = partial(load_heartbeats, project.folder.attempt(1))
+    beat = wait_for(lambda: next((one for one in beats() if (one.last_step or 0) > 20), None), 30, "it never trained")
     os.kill(beat.trainer_pid, signal.SIGSTOP)
     try:
-        done = wait_for(lambda: project.tick().done, 20, "nothing was done")
+        done = wait_for(lambda: project.tick().done, 40, "nothing was done")
     finally:
         os.kill(beat.trainer_pid, signal.SIGCONT)
     assert "resubmitted" in done
@@ -128,6 +129,31 @@ def test_a_trainer_that_stands_still_is_ended_and_started_again(tmp_path: Path) 
     assert second is not None
     assert second.author == "answer:stalled"
     project.scheduler.cancel(load_supervised(project.folder).job)
+
+
+class Alive:
+    """A scheduler whose queue lists every job as running."""
+
+    def observe(self, jobs: Sequence[JobRef]) -> Observation:
+        rows = {job.job_id: JobView(job.job_id, QueueRow(job.job_id, "RUNNING")) for job in jobs}
+        return Observation(Source("answered"), Source("answered"), rows)
+
+
+@pytest.mark.parametrize(("interval_s", "silent"), [(0.2, True), (31.0, False)])
+def test_a_heartbeat_that_may_come_less_often_than_a_tick_can_wait_is_never_proved_to_stand_still(
+    tmp_path: Path, interval_s: float, silent: bool
+) -> None:
+    """The clock of its node may be behind, and no beat need have come while the tick looked."""
+    project = make_project(tmp_path, config={**LEARNS, "steps": 40})
+    project.submit()
+    project.wait_until_over(1)
+    attempt = project.folder.attempt(1)
+    beat = replace(load_heartbeats(attempt)[-1], interval_s=interval_s, written_at=time.time() - 3600)
+    save_heartbeat(attempt, beat)
+    for record in attempt.exits.iterdir():
+        record.unlink()
+    seen = look([load_supervised(project.folder)], lambda kind: Alive())
+    assert (project.folder.name in seen.silent) == silent
 
 
 # --- nodes that several experiments died on ---------------------------------------------------------------------
