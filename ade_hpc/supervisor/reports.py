@@ -50,8 +50,9 @@ def code_of(
         return PERSON_NEEDED
     acted = decision is not None and decision.outcome in ("allow", "propose")
     failing = any(finding.severity == "intervene" for finding in findings) or is_trouble(health)
+    settled = snapshot.superseded_by is not None  # somebody has put an end to it
     watched_only = decision is not None and decision.outcome == "observe"
-    return PERSON_NEEDED if failing and not acted and not watched_only and not waits else CLEAN
+    return PERSON_NEEDED if failing and not (acted or settled or watched_only or waits) else CLEAN
 
 
 def unjudged(report: Report, why: str, code: int) -> Report:

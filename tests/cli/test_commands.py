@@ -106,6 +106,17 @@ def test_a_cancelled_experiment_stays_ended_until_it_is_submitted_again(tmp_path
     assert project.wait_for_exit(1) in ("cancelled", "superseded")
     assert ade("tick").returncode == 0
     assert project.ledger.of_kind("cancel")
+
+
+def test_who_cancels_a_run_that_has_crashed_has_decided_about_it(tmp_path: Path, project: Project) -> None:
+    project.write("config.yaml", (project.path / "config.yaml").read_text() + "exit_at: 5\nexit_with: 3\n")
+    project.commit("it crashes")
+    ade("submit", "experiment.yaml", cwd=project.path)
+    project.wait_until_over(1)
+    assert ade("cancel", "tiny").returncode == 0
+    ticked = ade("tick")
+    assert ticked.returncode == 0, ticked.stdout
+    assert len(project.folder.attempts()) == 1
     assert len(project.folder.attempts()) == 1
 
     assert ade("submit", "experiment.yaml", cwd=project.path).returncode == 0
