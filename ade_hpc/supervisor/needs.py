@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ade_hpc.launch.plan import open_plans
 from ade_hpc.model import Health
@@ -12,6 +13,7 @@ from ade_hpc.policy.health import is_trouble
 from ade_hpc.store.ledger import Entry, Ledger
 from ade_hpc.supervisor.wishes import waiting
 
+UNKNOWN_LASTS_S = 600.0  # accounting tells of an end some seconds after the queue has forgotten the job
 PASSING = ("cooldown:", "paused by ")  # refusals that end by themselves, or are the person's own
 
 
@@ -37,10 +39,17 @@ def needs(name: str, ledger: Ledger, last: Entry, health: Health) -> Iterator[Ne
         text = f"A proposal waits for you: `ade-hpc approve {name}` or `ade-hpc reject {name}`."
         yield Need(f"waiting-{proposal.data.get('id')}", text)
     elif not open_plans(ledger):  # else what was begun will be finished
-        yield from _undone(name, last, health)
+        yield from _undone(name, ledger, last, health)
 
 
-def _undone(name: str, last: Entry, health: Health) -> Iterator[Need]:
+def _unknown_s(ledger: Ledger) -> float:
+    """Between the first and the last of the newest ticks, all of which could not tell."""
+    observed = ledger.of_kind("observed")
+    streak = list(takewhile(lambda entry: entry.data["health"]["verdict"] == "unknown", reversed(observed)))
+    return streak[0].time - streak[-1].time if streak else 0.0
+
+
+def _undone(name: str, ledger: Ledger, last: Entry, health: Health) -> Iterator[Need]:
     """Trouble at the last tick about which nothing is done."""
     attempt, decision = last.data["attempt"], last.data.get("decision")
     if decision is not None:
@@ -53,9 +62,12 @@ def _undone(name: str, last: Entry, health: Health) -> Iterator[Need]:
         elif decision["action"] == "ask":
             yield Need(f"ask-{attempt}-{author}", decision["reason"], prose)
         return
+    if last.data.get("superseded_by") is not None:
+        return  # somebody has put an end to it
     if health.verdict == "unknown" and not last.data["degraded"]:
         advice = f"If it is gone: `ade-hpc cancel {name}`, then submit"
-        yield Need(f"unknown-{attempt}", f"Nobody can tell what became of its job: {health.detail}. {advice}.")
+        text = f"Nobody can tell what became of its job: {health.detail}. {advice}."
+        yield Need(f"unknown-{attempt}", text, passing=_unknown_s(ledger) < UNKNOWN_LASTS_S)
     for found in last.data["findings"]:
         if found["severity"] == "intervene":
             text = f"No rule covers {found['kind']} in {found['tag']} from step {found['first_step']}."

@@ -108,7 +108,7 @@ def _needed(
 ) -> Iterator[News]:
     attempt = last.data["attempt"] if last is not None else 0
     for need in needs(name, ledger, last, _health(last)) if last is not None else ():
-        if not need.passing and (needy or need.id.startswith("waiting-")):
+        if not need.passing and (needy or need.id.startswith(("waiting-", "unknown-"))):
             text = f"a model's word needs you: read it in `ade-hpc history {name} -v`" if need.prose else need.text
             yield News(need.id, "person", now, text)
     for problem in problems:

@@ -251,6 +251,26 @@ def test_what_a_models_server_says_is_not_passed_on(tmp_path: Path) -> None:
     assert one.text == "no judgement this time"
 
 
+def test_what_nobody_can_tell_is_news_once_it_lasts(tmp_path: Path) -> None:
+    """Accounting needs some seconds to tell how a job ended that the queue lists no more. No tick asks for a person."""
+    health = {"verdict": "unknown", "cause": "RUNNING", "detail": "neither knows it"}
+    data = {
+        "attempt": 1,
+        "health": health,
+        "findings": [],
+        "decision": None,
+        "degraded": [],
+        "past": {"gpu_hours": 0.0},
+    }
+    found = []
+    for at in (0.0, 590.0, 610.0):
+        append(tmp_path / "ledger.jsonl", "observed", data, now=time.time() + at)
+        ledger = read_ledger(tmp_path / "ledger.jsonl")
+        told = news("x", ledger, needy=False, problems=(), now=time.time() + at)
+        found.append([one.id for one in told if one.event == "person"])
+    assert found == [[], [], ["unknown-1"]]
+
+
 def test_the_past_is_no_news_to_somebody_new(tmp_path: Path, listener: Listener) -> None:
     project = make_project(tmp_path)
     project.submit()
