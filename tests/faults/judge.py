@@ -141,7 +141,7 @@ def _asks(fault: Fault, run: Run, tick: Tick) -> Outcome:
 
 
 def _stays(fault: Fault, run: Run, tick: Tick) -> Outcome:
-    said = _looked_on(run, lambda health: not fault.cause or health.cause == fault.cause)
+    said = _looked_on(run, lambda health: health.cause == fault.cause if fault.cause else health.verdict != "ended")
     return Outcome(fault.name, True, said=said, did="nothing")
 
 

@@ -162,8 +162,8 @@ FAULTS = (
           setup=_setup(constraint="rare", sbatch={"begin": "now+3"})),
     Fault("over-limit time", do.submit_only, "ask", WAITS, setup=_setup(time="5:00:00"), submits=True),
     # people
-    Fault("scancel by its user", do.scancel, "nothing", SIGNALLED),
-    Fault("scancel by an administrator", do.scancel_by_admin, "nothing", SIGNALLED),
+    Fault("scancel by its user", do.scancel, "nothing", SIGNALLED, "cancelled"),
+    Fault("scancel by an administrator", do.scancel_by_admin, "nothing", SIGNALLED, "cancelled"),
     Fault("held by its user", do.hold("uhold"), "nothing", WAITS, setup=LATER, submits=True),
     Fault("held by an administrator", do.hold("hold"), "ask", WAITS, setup=LATER, submits=True),
     Fault("requeued by hand", do.scontrol("requeue"), "requeue", SIGNALLED),
