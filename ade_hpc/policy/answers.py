@@ -157,12 +157,12 @@ ANSWERS: Mapping[str, Answer] = {
     ),
     "non-finite": _asks("its loss is no finite number; a rule with `when: [nan]` can lower a rate", judgement=True),
     "disk-full": _asks("free space or raise the quota, then submit it again"),
+    "slow-start": _asks("is `setup` stuck? Read `ade-hpc logs`, and cancel it if so"),
     "dropped": _asks("if that was not your wish, submit it again"),
     "deadline": _asks("its --deadline has passed; submit it again with a later one"),
     "image-changed": _asks("the image is not the one that was submitted; submit it again"),
     "image-missing": _asks("the image is gone from where it was at submit; put it back and submit again"),
     "command-missing": _asks("the command was not found on the node; mend `command` or `setup` and submit again"),
-    "no-config": _asks("the config was not found; submit it again"),
 }
 
 
@@ -215,6 +215,7 @@ _WORDS = {
     "lost": "its heartbeat has stopped",
     "preempted": "it was preempted",
     "forgotten": "Slurm has lost it",
+    "slow-start": "its job runs for more than an hour, and the trainer has not started",
     "dropped": "it was cancelled while it waited, and Slurm does not say by whom",
     "time-limit": "it reached its time limit",
     "failed": "it crashed",

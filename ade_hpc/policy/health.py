@@ -24,6 +24,9 @@ from ade_hpc.store.records import ended_itself
 # that says nothing. The sidecar may know better what is normal for this run.
 STALL_FLOOR_S = 240.0
 
+# Before the trainer there are `setup`, the image and the fence, of which nothing is heard meanwhile
+SLOW_START_S = 3600.0
+
 # Slurm's final states in the words of exit records
 _CAUSES = {"TIMEOUT": "time-limit"}
 # It was Slurm who ended these: a record of such a start tells the consequence, unless the trainer had finished
@@ -37,7 +40,7 @@ _NEWS_S = 86400.0
 _DOMAINS: dict[str, Domain] = {
     **dict.fromkeys(("node-fail", "boot-fail", "lost", "preempted", "forgotten"), "infrastructure"),
     **dict.fromkeys(("failed", "time-limit", "out-of-memory", "cuda-out-of-memory", "non-finite"), "workload"),
-    **dict.fromkeys(("image-changed", "image-missing", "command-missing", "no-config"), "workload"),
+    **dict.fromkeys(("image-changed", "image-missing", "command-missing"), "workload"),
 }
 
 
@@ -74,8 +77,8 @@ def is_trouble(health: Health) -> bool:
 
 
 def trouble(health: Health) -> str:
-    """The one word for what is wrong with the process, empty where nothing is: its cause, ``lost`` or ``stalled``."""
-    if health.verdict == "ended":
+    """The one word for what is wrong with the process, empty where nothing is: a cause, ``lost`` or ``stalled``."""
+    if health.verdict in ("ended", "starting"):
         return "" if health.cause in ("completed", "cancelled", "superseded") else health.cause
     return health.verdict if health.verdict in ("lost", "stalled") else ""
 
@@ -120,16 +123,24 @@ def _running(snapshot: Snapshot) -> Health:
     if snapshot.truth.state in _AT_REST:
         return Health("running", "suspended", f"{snapshot.truth.said_by}: {snapshot.truth.state}, by Slurm's will")
     if beat is None or beat.trainer_started_at is None or beat.restart < snapshot.truth.restarts:
-        return Health("starting", "", f"{snapshot.truth.said_by}; the trainer has not started yet")
+        return _starting(snapshot)
     if _stands_still(snapshot, beat):
         age = snapshot.now - beat.written_at
         return Health("lost", "silent", f"the queue says RUNNING, but the heartbeat stands still for {age:.0f} s")
     if snapshot.silent:
         return Health("running", "", "the heartbeat stands still, but the event files grow")
     quiet, limit = _quiet_s(beat), beat.stall_limit_s or STALL_FLOOR_S
-    if beat.trainer_state == "T" or quiet > limit:
+    if quiet > limit:
         return Health("stalled", "no progress", f"no new events for {quiet:.0f} s (state {beat.trainer_state})")
     return Health("running", "", f"{snapshot.truth.said_by}; heartbeat {beat.counter} on {beat.node}")
+
+
+def _starting(snapshot: Snapshot) -> Health:
+    """What `setup` takes is not known: to end a job that stages data would be worse than to ask somebody."""
+    since = snapshot.now - (snapshot.truth.start or snapshot.now)
+    if since > SLOW_START_S:
+        return Health("starting", "slow-start", f"running for {since:.0f} s, and the trainer has not started yet")
+    return Health("starting", "", f"{snapshot.truth.said_by}; the trainer has not started yet")
 
 
 def _quiet_s(beat: Heartbeat) -> float:
@@ -183,7 +194,9 @@ def _latest(snapshot: Snapshot) -> Heartbeat | None:
 def _latest_of_last_start(snapshot: Snapshot) -> Heartbeat | None:
     """None while a job that was queued again waits: what stands still is the start before."""
     beat, record = _latest(snapshot), last_exit(snapshot)
-    waits = beat is not None and record is not None and record.requeued and record.restart >= beat.restart
+    if beat is None or beat.restart < snapshot.truth.restarts:
+        return None
+    waits = record is not None and record.requeued and record.restart >= beat.restart
     return None if waits else beat
 
 

@@ -33,7 +33,7 @@ FINDING_KINDS: tuple[str, ...] = get_args(FindingKind)
 # with dashes, and `out-of-memory` is one thing, whoever of us and Slurm saw it.
 _EXITS = ("completed", "failed", "signal", "fenced", "superseded", "cancelled", "time-limit", "preempted")
 _FAULTS = ("stalled", "non-finite", "out-of-memory", "cuda-out-of-memory", "disk-full")
-_NOT_STARTED = ("image-changed", "image-missing", "command-missing", "no-config")
+_NOT_STARTED = ("image-changed", "image-missing", "command-missing", "slow-start")
 _SLURM = ("boot-fail", "deadline", "node-fail", "vanished", "forgotten", "dropped", "silent")
 HEALTH_WORDS = frozenset({*get_args(Verdict), *_EXITS, *_FAULTS, *_NOT_STARTED, *_SLURM})
 _ALIASES = {"timeout": "time-limit"}

@@ -269,6 +269,9 @@ def test_without_a_record_a_job_that_slurm_has_lost_is_over_once_its_heartbeat_s
     assert judge_health(replace(lost, truth=by_nobody, silent=False)).verdict == "unknown", "it may live, as an orphan"
     never_ran = replace(lost, truth=by_nobody, beats=(), exits=())
     assert judge_health(never_ran).cause == "dropped", "as it waited: by somebody, or by a slurmctld without its state"
+    again = JobTruth("ended", "CANCELLED", restarts=1, unlisted=True)
+    preempted = replace(lost, truth=again, beats=(BEAT,), exits=())
+    assert judge_health(preempted).cause == "dropped", "while it waited for its second start: that beat is the first's"
     waits = replace(lost, exits=(replace(RECORD, restart=1, requeued=True),))
     assert judge_health(waits).verdict == "unknown", "it was queued again, and may have been cancelled since"
 

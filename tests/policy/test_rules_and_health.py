@@ -145,7 +145,11 @@ def health(truth: JobTruth = RUNNING, **more: object) -> Health:
         (health(replace(RUNNING, restarts=1), beats=(BEAT,), silent=True), "starting", ""),
         (health(replace(RUNNING, state="SUSPENDED"), beats=(BEAT,), silent=True), "running", "suspended"),
         (health(beats=(replace(BEAT, last_progress_at=700.0),)), "stalled", "no progress"),
-        (health(beats=(replace(BEAT, trainer_state="T"),)), "stalled", "no progress"),
+        (health(beats=(replace(BEAT, trainer_state="T"),)), "running", ""),  # for a moment, as somebody looks at it
+        (health(beats=(replace(BEAT, trainer_state="T", last_progress_at=700.0),)), "stalled", "no progress"),
+        (health(replace(RUNNING, start=-2500.0)), "starting", ""),
+        (health(replace(RUNNING, start=-2700.0)), "starting", "slow-start"),
+        (health(replace(RUNNING, start=-2700.0), beats=(BEAT,)), "running", ""),
         (health(JobTruth("pending", "PENDING", "Priority")), "pending", "Priority"),
         (health(JobTruth("unknown", "RUNNING"), beats=(BEAT,)), "unknown", "RUNNING"),
         (health(JobTruth("ended", "FAILED", exit_code=3), exits=(EXIT,)), "ended", "failed"),
