@@ -40,13 +40,13 @@ class PyslurmScheduler(SlurmScheduler):
 
     def _lives(self, asked: Mapping[str, str]) -> tuple[Source, dict[str, tuple[AccountingRow, ...]]]:
         try:
-            rows, requeued = accounting_rows(self._ask("accounting", asked), asked, asked)
+            rows, unsure = accounting_rows(self._ask("accounting", asked), asked, asked)
         except (SchedulerError, ValueError) as error:
             source, lives = super()._lives(asked)
             return _instead(error, source), lives
-        if not requeued:
+        if not unsure:
             return Source("answered"), rows
-        source, whole = super()._lives({job_id: asked[job_id] for job_id in requeued})
+        source, whole = super()._lives({job_id: asked[job_id] for job_id in unsure})
         return source, {**rows, **whole}
 
     def _ask(self, what: str, asked: Collection[str]) -> str:

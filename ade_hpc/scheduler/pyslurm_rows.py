@@ -32,17 +32,18 @@ def queue_rows(text: str, asked: Collection[str], names: Names = MappingProxyTyp
 def accounting_rows(
     text: str, asked: Collection[str], names: Names = MappingProxyType({})
 ) -> tuple[dict[str, tuple[AccountingRow, ...]], list[str]]:
-    """The last life of each asked job, and the ids of those whose earlier lives pyslurm can't tell.
+    """The last life of each asked job, and the ids of those of which ``sacct`` tells more: of earlier lives, and of who
+    cancelled it (not every release of pyslurm knows).
 
     Raises ValueError where this is not what ``pyslurm_source`` prints.
     """
     rows: dict[str, tuple[AccountingRow, ...]] = {}
-    requeued: list[str] = []
+    unsure: list[str] = []
     for job_id, job in _jobs(text, asked, names):
-        if job["requeue_count"] != 0:  # null: this release does not say
-            requeued.append(job_id)
+        if job["requeue_count"] != 0 or _by_nobody(job):  # null: this release does not say
+            unsure.append(job_id)
         rows[job_id] = (_accounting_row(job_id, job),)
-    return rows, requeued
+    return rows, unsure
 
 
 def _accounting_row(job_id: str, job: dict[str, Any]) -> AccountingRow:
