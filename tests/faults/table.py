@@ -94,7 +94,8 @@ SLOW_IMPORT = Twin(
     setup=Setup(trainer=TRAINER.read_text().replace("def main()", "time.sleep(5)\n\n\ndef main()")),
 )  # fmt: skip
 SLOW_SIDECAR = Twin("sidecar stands still for 6 s", do.pause_sidecar)
-SUSPENDED = Twin("suspended by Slurm, resumed", do.suspend_and_resume)
+# The sidecar forgives a stop of its own from 10 s on, and a floor of production's size anything shorter
+SUSPENDED = Twin("suspended by Slurm, resumed", do.suspend_and_resume, setup=_setup(stall_floor="12s"))
 PAUSES = Twin("evaluates for 3 s", do.order("pause"))
 OTHER_NAN = Twin("NaN in another tag", do.order("nan in another tag"))
 HUNGRY = Twin("uses most of its memory", do.order("eat much"), setup=CONTAINED, ward="cgroups")
@@ -195,3 +196,4 @@ FAULTS = (
     Fault("sbatch submits after its client died", do.late_sbatch, twin=PLAIN, **CRASH),
 )  # fmt: skip
 TWINS = tuple(dict.fromkeys(fault.twin for fault in FAULTS))
+FAST = (*(fault for fault in FAULTS if fault.fast), *dict.fromkeys(fault.twin for fault in FAULTS if fault.fast))

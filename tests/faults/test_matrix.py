@@ -6,7 +6,7 @@ The rows of a ward run beside each other in its lab, begun by the ward's first t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.faults.judge import Outcome
-from tests.faults.table import FAULTS, TWINS, Fault, Twin
+from tests.faults.table import FAST, FAULTS, TWINS, Fault, Twin
 from tests.faults.ward import SIDE_BY_SIDE, ward
 from tests.support.images import image
 
@@ -45,7 +45,7 @@ class Wards:
             beds = SIDE_BY_SIDE if row.ward == "side by side" else 1
             lab = self.stack.enter_context(ward(self.factory.mktemp("faults"), beds))
             mine = [one for one in (*FAULTS, *TWINS) if one.ward == row.ward]
-            fast = [one for one in mine if isinstance(one, Fault) and one.fast]
+            fast = [one for one in FAST if one.ward == row.ward]
             self.admitted[row.ward] = Admitted(lab.admit(mine), lab.admit(fast, fast=True))
         return self.admitted[row.ward]
 
@@ -57,7 +57,7 @@ def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wards]:
         yield Wards(tmp_path_factory, stack)
 
 
-def rows(of: tuple[Fault, ...] | tuple[Twin, ...]) -> list[object]:
+def rows(of: Sequence[Fault | Twin]) -> list[object]:
     return [pytest.param(row, id=row.name, marks=pytest.mark.xdist_group(GROUPS[row.ward])) for row in of]
 
 
@@ -73,8 +73,10 @@ def test_a_healthy_twin_is_left_alone(wards: Wards, twin: Twin) -> None:
     assert outcome.passed, outcome.why
 
 
-@pytest.mark.parametrize("fault", rows(tuple(fault for fault in FAULTS if fault.fast)))
-def test_with_the_fast_path_the_job_gets_its_answer_by_itself(wards: Wards, fault: Fault) -> None:
-    """Nobody ticks. How many seconds it takes on an idle machine is for `scripts/bench faults`."""
-    outcome = wards.of(fault).fast[fault.name].result()
+@pytest.mark.parametrize("row", rows(FAST))
+def test_with_the_fast_path_the_job_gets_its_answer_by_itself_and_a_healthy_one_none(
+    wards: Wards, row: Fault | Twin
+) -> None:
+    """Nobody ticks for a fault. How many seconds it takes on an idle machine is for `scripts/bench faults`."""
+    outcome = wards.of(row).fast[row.name].result()
     assert outcome.passed, outcome.why
