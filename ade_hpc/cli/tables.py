@@ -75,13 +75,15 @@ def render(rows: list[StatusRow], heart: Heart, width: int) -> tuple[Table, list
 
 
 def _status_table(rows: list[StatusRow], *, narrow: bool) -> Table:
+    from rich.text import Text  # as which a cell is no markup: a tag may hold brackets
+
     wide = () if narrow else ("job", "heartbeat", "last tick", "findings")
     table = _table("experiment", "health", "attempt", *wide)
     for row in rows:
         colour = COLOURS.get(row.health, "red" if row.cause not in ("completed", "") else "green")
-        health = f"[{colour}]{row.health}{f' ({row.cause})' if row.cause else ''}[/]"
+        health = Text(f"{row.health}{f' ({row.cause})' if row.cause else ''}", style=colour)
         more = (row.job_id or "-", age(row.heartbeat_age_s), age(row.last_tick_age_s), _found(row) or "-")
-        table.add_row(row.name, health, str(row.attempt or "-"), *(() if narrow else more))
+        table.add_row(Text(row.name), health, *map(Text, (str(row.attempt or "-"), *(() if narrow else more))))
     return table
 
 
@@ -133,11 +135,14 @@ def history(name: str, *, verbose: bool, as_json: bool) -> None:
 
 
 def _attempts_table(rows: Sequence[AttemptRow], *, narrow: bool) -> Table:
+    from rich.text import Text
+
     table = _table("attempt", "made", "what", "outcome", *(() if narrow else ("by", "from", "commit", "job", "starts")))
     for row in rows:
         what = printable(", ".join(row.changes) or row.reason)
         more = (row.author, row.parent or "-", row.commit[:10] or "-", row.job_id or "-", str(row.starts))
-        table.add_row(str(row.attempt), clock(row.made_at), what, _outcome(row), *(() if narrow else more))
+        cells = (str(row.attempt), clock(row.made_at), what, _outcome(row), *(() if narrow else more))
+        table.add_row(*map(Text, cells))
     return table
 
 

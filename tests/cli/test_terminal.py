@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_commands import ade
+from tests.metrics.event_files import NAME, scalar, write
 from tests.support.project import Project, make_project
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
@@ -80,3 +81,22 @@ def test_what_is_refused_or_only_said_is_said_so(project: Project) -> None:
     assert "rule:diverged was refused: max_attempts: 1 of 1 are made" in done.stdout
     assert done.returncode == 4
     assert "exit code 4 (a person is needed)" in ade("status").stdout
+
+
+def test_words_from_outside_that_look_like_markup_stand_as_they_are(project: Project) -> None:
+    """A tag may hold brackets, and so does the reason of a new attempt that names it."""
+    preferences = project.path / "preferences.md"
+    text = preferences.read_text().replace("mode: propose", "mode: auto")
+    rule = "when: [nan, diverging], do: {scale: {optimizer.lr: 0.1}, resume: last-healthy}"
+    preferences.write_text(text.replace(rule, "when: {finding: nan, tag: 'loss[/val]'}, do: {resume: none}"))
+    tags = ("loss[/val]", "loss[train]", "loss:fire:")
+    logged = [scalar(tag, step, float("nan")) for tag in tags for step in range(20)]
+    write(project.folder.attempt(1).starts()[0] / f"{NAME}.2", logged)
+    assert "resubmitted" in ade("tick").stdout
+    project.wait_until_over(2)
+    write(project.folder.attempt(2).starts()[0] / f"{NAME}.2", logged)
+    ade("tick", "--no-llm")
+    status, history = (ade(*words, COLUMNS="300") for words in (("status",), ("history", project.folder.name)))
+    assert (status.returncode, history.returncode) == (0, 0)
+    assert all(f"nan in {tag}" in status.stdout for tag in tags)
+    assert "nan in loss[/val] from step 0" in history.stdout
