@@ -40,19 +40,29 @@ def exit_code(reports: Sequence[Report]) -> int:
 
 
 def code_of(
-    snapshot: Snapshot, health: Health, findings: Sequence[Finding], decision: Decision | None, *, waits: bool = False
+    snapshot: Snapshot,
+    health: Health,
+    findings: Sequence[Finding],
+    decision: Decision | None,
+    *,
+    proposed: bool = False,
+    waits: bool = False,
 ) -> int:
-    """4 where a person must look: one is asked, or a run fails and nothing will be done. waits: for a word that will
-    come."""
+    """4 where a person must look: one is asked, a proposal waits for one, or a run fails and nothing will be done.
+
+    proposed: a proposal waited before this decision already. waits: for a word that will come without a person.
+    """
     if snapshot.degraded or health.verdict == "unknown":
         return DEGRADED
-    if decision is not None and decision.proposal.action == "ask":
+    outcome = decision.outcome if decision is not None else ""
+    asked = decision is not None and decision.proposal.action == "ask"
+    if outcome == "allow" and not asked:
+        return CLEAN
+    if asked or proposed or outcome == "propose":
         return PERSON_NEEDED
-    acted = decision is not None and decision.outcome in ("allow", "propose")
     failing = any(finding.severity == "intervene" for finding in findings) or is_trouble(health)
     settled = snapshot.superseded_by is not None  # somebody has put an end to it
-    watched_only = decision is not None and decision.outcome == "observe"
-    return PERSON_NEEDED if failing and not (acted or settled or watched_only or waits) else CLEAN
+    return PERSON_NEEDED if failing and not (settled or waits or outcome == "observe") else CLEAN
 
 
 def unjudged(report: Report, why: str, code: int) -> Report:

@@ -163,7 +163,8 @@ class Ticker:
             one.name, health, snapshot.attempt, findings, decision, problems=snapshot.degraded, evidence=evidence,
             question=pending.question.why if pending else "",
             code=code_of(
-                snapshot, health, findings, decision, waits=thought.proposed or thought.begun or pending is not None
+                snapshot, health, findings, decision,
+                proposed=thought.proposed, waits=thought.begun or pending is not None,
             ),
         )  # fmt: skip
         if self.dry_run:

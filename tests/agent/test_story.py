@@ -270,11 +270,12 @@ def proposed(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 
 def test_a_proposal_waits_for_a_person_and_is_then_carried_out(proposed: Project, server: ChatServer) -> None:
     asked = len(server.asked)
-    tick(proposed)
+    assert tick(proposed).code == 4
     assert len(entries(proposed, "waiting")) == 1
     wishes.answer("tiny", "approve")
     report = tick(proposed)
     assert report.done.startswith("resubmitted")
+    assert report.code == 0
     record = load_attempt(proposed.folder.attempt(2))
     assert record is not None
     assert record.changes[0].new == 0.05

@@ -72,6 +72,15 @@ def test_it_fits_and_says_what_waits(project: Project) -> None:
     assert not COLOUR.search(on_a_terminal(80, "status", NO_COLOR="1"))
 
 
+def test_a_person_is_needed_for_as_long_as_a_proposal_waits(project: Project) -> None:
+    assert [ade("tick", *more).returncode for more in (["--dry-run"], [], [])] == [4, 4, 4]
+    assert "exit code 4 (a person is needed)" in ade("status").stdout
+    assert ade("approve", project.folder.name).returncode == 0
+    done = ade("tick")
+    assert (done.returncode, "resubmitted" in done.stdout) == (0, True)
+    project.wait_until_over(2)
+
+
 def test_what_is_refused_or_only_said_is_said_so(project: Project) -> None:
     preferences = project.path / "preferences.md"
     preferences.write_text(preferences.read_text().replace("mode: propose", "mode: observe"))
