@@ -9,11 +9,11 @@ import time
 from typing import Literal
 
 from ade_hpc.errors import UsageError
-from ade_hpc.store.inbox import drop
+from ade_hpc.store.inbox import drop, messages
 from ade_hpc.store.registry import experiments, registry_path
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
 from ade_hpc.supervisor.record import describe
-from ade_hpc.supervisor.wishes import last_change, load_proposal, waiting
+from ade_hpc.supervisor.wishes import last_change, load_proposal, rejected_by, waiting
 
 
 def answer(name: str, word: Literal["approve", "reject"]) -> None:
@@ -22,6 +22,8 @@ def answer(name: str, word: Literal["approve", "reject"]) -> None:
     proposal = load_proposal(entry.data.get("proposal") or {}) if entry else None
     if entry is None or proposal is None:
         raise UsageError(f"nothing of {name} waits for a person; see: ade-hpc history {name} -v")
+    if by := rejected_by(entry.data["id"], messages(one.folder)):
+        raise UsageError(f"{by} has rejected what waited, and that is not taken back; see: ade-hpc history {name} -v")
     drop(one.folder, word, {"id": entry.data["id"], "by": getpass.getuser()}, now=time.time())
     print(f"{name}: {word}: {proposal.author} wants {describe(proposal)}, because {proposal.reason}")
     print(f"the next tick acts on it: ade-hpc tick {name}")

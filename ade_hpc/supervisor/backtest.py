@@ -20,7 +20,7 @@ from ade_hpc.spec.site import Site
 from ade_hpc.supervisor.record import decision_json, finding_json
 from ade_hpc.supervisor.recorded import Moment
 from ade_hpc.supervisor.think import think
-from ade_hpc.supervisor.wishes import load_proposal
+from ade_hpc.supervisor.wishes import load_proposal, unless_rejected
 
 SCHEMA = 1
 
@@ -110,7 +110,8 @@ def _answered(moment: Moment, findings: Sequence[Finding], preferences: Preferen
     proposals = [proposal for one in moment.answers if (proposal := _proposal(one)) is not None]
     if not proposals:
         return None
-    return judge(proposals[-1], moment.snapshot, moment.health, findings, preferences, site)
+    decision = judge(proposals[-1], moment.snapshot, moment.health, findings, preferences, site)
+    return unless_rejected(moment.before, moment.snapshot.attempt, decision)
 
 
 def _proposal(decision: Mapping[str, Any]) -> Proposal | None:

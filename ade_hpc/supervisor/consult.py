@@ -29,6 +29,7 @@ from ade_hpc.store.records import superseded_by
 from ade_hpc.supervisor.experiment import Supervised
 from ade_hpc.supervisor.memory import read_memory, remember
 from ade_hpc.supervisor.record import decision_json
+from ade_hpc.supervisor.wishes import unless_rejected
 
 QUESTION_S = 120.0
 LEAST_TOKENS = 2_000  # less than one call needs
@@ -51,7 +52,8 @@ class Pending:
         """The guard's word as of now: a person may have ended the experiment while the model was thinking."""
         attempt = self.one.folder.attempt(self.snapshot.attempt)
         fresh = replace(self.snapshot, now=time.time(), superseded_by=superseded_by(attempt))
-        return judge(proposal, fresh, self.health, self.findings, self.preferences, site)
+        decision = judge(proposal, fresh, self.health, self.findings, self.preferences, site)
+        return unless_rejected(self.one.ledger, self.snapshot.attempt, decision)
 
 
 def is_answered(ledger: Ledger, question: Question) -> bool:

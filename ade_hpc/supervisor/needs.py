@@ -14,7 +14,7 @@ from ade_hpc.store.ledger import Entry, Ledger
 from ade_hpc.supervisor.wishes import waiting
 
 UNKNOWN_LASTS_S = 600.0  # accounting tells of an end some seconds after the queue has forgotten the job
-PASSING = ("cooldown:", "paused by ")  # refusals that end by themselves, or are the person's own
+PASSING = ("cooldown:", "paused by ", "rejected by ")  # refusals that end by themselves, or are the person's own
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Need:
     """One thing that a person must look at.
 
     id: the same for as long as it is the same thing, whatever numbers its text holds. prose: it may hold a model's own
-    words. passing: time alone, or the person who paused it, ends it.
+    words. passing: time alone ends it, or it is by a person's own word.
     """
 
     id: str

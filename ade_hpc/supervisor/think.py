@@ -16,7 +16,7 @@ from ade_hpc.spec.preferences import Preferences
 from ade_hpc.spec.site import Site
 from ade_hpc.store.ledger import Ledger
 from ade_hpc.supervisor.consult import is_answered
-from ade_hpc.supervisor.wishes import Wish, standing_wish, waiting
+from ade_hpc.supervisor.wishes import Wish, standing_wish, unless_rejected, waiting
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ def think(
     proposed = waiting(ledger, snapshot.attempt) is not None
     if proposal is not None:
         consent = wish.consent if wish else "none"
-        return Thought(
-            judge(proposal, snapshot, health, findings, preferences, site, consent=consent), wish, None, proposed
-        )
+        decision = judge(proposal, snapshot, health, findings, preferences, site, consent=consent)
+        return Thought(unless_rejected(ledger, snapshot.attempt, decision), wish, None, proposed)
     asked = None if proposed else question(snapshot, health, findings, preferences)
     return Thought(None, None, asked if asked is not None and not is_answered(ledger, asked) else None, proposed)

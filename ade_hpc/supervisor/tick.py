@@ -214,8 +214,7 @@ class Ticker:
         if decision is None:
             return report
         if decision.outcome == "propose" and decision.proposal.action != "ask":
-            decision = put_up(one.folder, read_ledger(one.folder.ledger), snapshot, decision)
-            report = replace(report, decision=decision)
+            put_up(one.folder, read_ledger(one.folder.ledger), snapshot.attempt, decision.proposal)
         remember_decision(one.folder, snapshot.attempt, decision, now=time.time())
         if decision.outcome != "allow" or decision.proposal.action == "ask":
             return report

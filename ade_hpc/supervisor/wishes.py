@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ade_hpc.metrics.text import printable
 from ade_hpc.model import Change, Decision, Proposal, Scalar
 from ade_hpc.policy.guard import Consent
 from ade_hpc.policy.snapshot import Snapshot
+from ade_hpc.store.inbox import Message
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, append
 
@@ -48,19 +49,27 @@ def proposal_id(attempt: int, proposal: Proposal) -> str:
     return hashlib.sha256(json.dumps(effect, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def put_up(folder: ExperimentDir, ledger: Ledger, snapshot: Snapshot, decision: Decision) -> Decision:
-    """Let a proposal of mode `propose` wait for a person, once; says so where one has rejected it already."""
-    name = proposal_id(snapshot.attempt, decision.proposal)
-    rejected = next((entry for entry in ledger.of_kind("reject") if entry.data.get("id") == name), None)
-    if rejected is not None:
-        return replace(decision, refusals=(f"rejected by {printable(str(rejected.data.get('by')), 40)}",))
-    newest = waiting(ledger, snapshot.attempt)
+def rejected_by(name: object, said: Iterable[Entry | Message]) -> str:
+    """Who has said no to the proposal of this id, in the ledger or in the inbox; empty where nobody has."""
+    words = (one.data for one in said if one.kind == "reject")
+    return next((printable(str(data.get("by")), 40) for data in words if data.get("id") == name), "")
+
+
+def unless_rejected(ledger: Ledger, attempt: int, decision: Decision) -> Decision:
+    """What is to wait for a person, refused where one has rejected it already."""
+    if decision.outcome != "propose":
+        return decision
+    by = rejected_by(proposal_id(attempt, decision.proposal), ledger.entries)
+    return Decision("refuse", decision.proposal, (f"rejected by {by}",)) if by else decision
+
+
+def put_up(folder: ExperimentDir, ledger: Ledger, attempt: int, proposal: Proposal) -> None:
+    """Let a proposal of mode `propose` wait for a person, once."""
+    name = proposal_id(attempt, proposal)
+    newest = waiting(ledger, attempt)
     if newest is None or newest.data["id"] != name:
-        finding = decision.proposal.finding
-        kept = replace(decision.proposal, finding=replace(finding, evidence={}) if finding else None)
-        data = {"id": name, "attempt": snapshot.attempt, "proposal": asdict(kept)}
-        append(folder.ledger, "waiting", data, now=time.time())
-    return decision
+        kept = replace(proposal, finding=replace(proposal.finding, evidence={}) if proposal.finding else None)
+        append(folder.ledger, "waiting", {"id": name, "attempt": attempt, "proposal": asdict(kept)}, now=time.time())
 
 
 def waiting(ledger: Ledger, attempt: int) -> Entry | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import pty
 import re
@@ -79,6 +80,26 @@ def test_a_person_is_needed_for_as_long_as_a_proposal_waits(project: Project) ->
     done = ade("tick")
     assert (done.returncode, "resubmitted" in done.stdout) == (0, True)
     project.wait_until_over(2)
+
+
+def test_what_a_person_has_rejected_is_said_so_and_waits_for_nobody(project: Project) -> None:
+    """Also before a tick has read it in the inbox: no word can call it back."""
+    name, who = project.folder.name, getpass.getuser()
+    ade("tick")
+    assert ade("approve", name).returncode == 0
+    assert ade("reject", name).returncode == 0
+    for word in ("approve", "reject"):
+        late = ade(word, name)
+        assert (late.returncode, late.stdout) == (2, "")
+        assert f"{who} has rejected what waited" in late.stderr
+    for more in (["--dry-run"], [], []):
+        told = ade("tick", *more).stdout
+        assert ("ade-hpc approve" in told) == ("--dry-run" in more), "a dry run leaves the inbox alone"
+        assert (f"rule:diverged was refused: rejected by {who}" in told) == ("--dry-run" not in more)
+    assert "ade-hpc approve" not in ade("status").stdout
+    assert f"from the last healthy checkpoint; rejected by {who}" in project.folder.memory.read_text()
+    assert f"(rejected by {who})" in ade("history", name, "-v").stdout
+    assert len(project.folder.attempts()) == 1
 
 
 def test_what_is_refused_or_only_said_is_said_so(project: Project) -> None:
