@@ -74,8 +74,8 @@ def tell(tales: Sequence[Tale], environ: Mapping[str, str]) -> dict[str, list[st
 
 
 def _due(tales: Sequence[Tale], now: float) -> dict[Notify, list[Item]]:
-    """By target, whatever it wants to hear of and was not told."""
-    found: dict[str, tuple[Notify, list[Item]]] = {}
+    """By target, whatever it wants to hear of and was not told; one that is named twice is told it once."""
+    found: dict[str, tuple[Notify, dict[Item, None]]] = {}
     for tale in tales:
         ledger = read_ledger(tale.folder.ledger)
         known = _audience(ledger)
@@ -87,8 +87,8 @@ def _due(tales: Sequence[Tale], now: float) -> dict[Notify, list[Item]]:
                 if one.event in target.on and one.time >= since and _untold(ledger, target, one)
             ]
             if items:
-                found.setdefault(target.label, (target, []))[1].extend(items)
-    return dict(found.values())
+                found.setdefault(target.label, (target, {}))[1].update(dict.fromkeys(items))
+    return {target: list(items) for target, items in found.values()}
 
 
 def _audience(ledger: Ledger) -> list[tuple[Notify, float]]:

@@ -78,6 +78,16 @@ def test_a_repair_and_an_end_are_told_once_and_the_address_stays_secret(tmp_path
     assert TOKEN not in str(reports)
 
 
+def test_who_is_named_twice_is_told_each_thing_once(tmp_path: Path, listener: Listener) -> None:
+    project = make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 60})
+    secret = tell_at(project, listener.address(TOKEN))
+    write_notify(project, f"{{file: {secret}, on: [person, end]}}, {{file: {secret}, on: [end]}}")
+    project.submit()
+    project.run_to_end()
+    (text,) = listener.texts
+    assert text.count("attempt 1 has ended: completed") == 1
+
+
 def test_a_proposal_that_waits_is_told_with_what_to_do(tmp_path: Path, listener: Listener) -> None:
     project = make_project(tmp_path, mode="propose")
     tell_at(project, listener.address(TOKEN), "propose", ", on: [person]")
