@@ -7,11 +7,13 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ade_hpc.errors import UsageError
 from ade_hpc.metrics.text import printable
+from ade_hpc.spec.check import warnings_of
 from ade_hpc.spec.preferences import load_preferences
 from ade_hpc.spec.site import load_site
 from ade_hpc.spec.units import parse_duration
@@ -25,9 +27,10 @@ SAID = {"allow": "", "observe": " (mode observe: only said)", "propose": " (mode
 
 def backtest(what: str, preferences: Path, against: Path | None, every: str | None, *, json_wanted: bool) -> None:
     site = load_site(os.environ)
-    wishes = [load_preferences(path) for path in (preferences, against) if path is not None]
+    files = [path for path in (preferences, against) if path is not None]
+    wishes = [load_preferences(path) for path in files]
     source = _source(what, every)
-    replays = [replay(source, one, site) for one in wishes]
+    replays = [_noted(replay(source, one, site), path) for one, path in zip(wishes, files, strict=True)]
     if json_wanted:
         print(json.dumps(as_json(source, replays)))
     else:
@@ -44,6 +47,12 @@ def _source(what: str, every: str | None) -> Source:
     if not Path(what).is_dir():
         raise UsageError(f"{what!r} is neither a registered experiment (see: ade-hpc status) nor a folder")
     return simulated(Path(what), _seconds(every) if every else None)
+
+
+def _noted(one: Replay, path: Path) -> Replay:
+    """Preferences that match nothing in this past must not look like ones that are content with it."""
+    found = warnings_of(path, tags=one.tags, keys=one.keys if one.steps else None)
+    return replace(one, notes=tuple(printable(str(problem), 500) for problem in found))
 
 
 def _seconds(text: str) -> float:
@@ -76,6 +85,8 @@ def _print(source: Source, replays: Sequence[Replay]) -> None:
         last = key
     for name, one in zip(names, replays, strict=True):
         print(f"{name}: {_verdict(one)}")
+    for note in (note for one in replays for note in one.notes):
+        print(note)
     for note in source.notes:
         print(f"warning: {printable(note, 300)}")
 

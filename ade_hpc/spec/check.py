@@ -49,6 +49,12 @@ def check(paths: Sequence[Path], env: Mapping[str, str] | None = None, tags_of: 
     return list(dict.fromkeys(problems))
 
 
+def warnings_of(path: Path, *, tags: Collection[str], keys: Collection[str] | None) -> list[Problem]:
+    """What of this preferences.md can't take effect on runs with these tags and these keys of the config."""
+    reading, found = _preferences(path)
+    return [problem for problem in (*found, *_never(reading, tags=tags, keys=keys)) if problem.warning]
+
+
 def _site(env: Mapping[str, str]) -> tuple[list[Problem], Site]:
     try:
         return [], load_site(env)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What will never happen, though every field of preferences.md is right: warnings for `ade-hpc check`. Pure.
+"""What will never happen, though every field of preferences.md is right: warnings for `check` and `backtest`. Pure.
 
 A rule that waits for a tag that nobody logs is silent, and so is a supervisor that has nothing to do.
 """
@@ -27,15 +27,18 @@ def never_fires(
     document: Document,
     *,
     tags: Collection[str] = (),
+    keys: Collection[str] | None = None,
     resumes: Collection[str] = get_args(Resume),
 ) -> Iterator[Problem]:
     """A warning, with its line, for everything that can't take effect.
 
-    tags: all that the experiment's past runs have logged; empty where there were none yet. resumes: from what
-    experiment.yaml lets a new attempt resume.
+    tags: all that the experiment's past runs have logged; empty where there were none yet. keys: all of their configs;
+    None where that is not asked. resumes: from what experiment.yaml lets a new attempt resume.
     """
     if tags:
         yield from _unknown_tags(preferences, document, tags)
+    if keys is not None:
+        yield from _unknown_keys(preferences, document, keys)
     yield from _contradictions(preferences, document)
     for index, rule in enumerate(preferences.rules):
         place: Place = ("rules", index)
@@ -58,6 +61,13 @@ def _unknown_tags(preferences: PreferencesFile, document: Document, tags: Collec
         if tag not in tags:
             known = nearest(tag, sorted(tags)[:TAGS_NAMED] if len(tags) > TAGS_NAMED else sorted(tags))
             yield _warn(document, place, f"no event file of a past run has the tag {tag}: {so}; {known}")
+
+
+def _unknown_keys(preferences: PreferencesFile, document: Document, keys: Collection[str]) -> Iterator[Problem]:
+    for key in preferences.tunables:
+        if key not in keys:
+            known = f"; {nearest(key, sorted(keys))}" if keys else ""
+            yield _warn(document, ("tunables", key), f"no value of it is known, so every change is refused{known}")
 
 
 def _named_tags(preferences: PreferencesFile) -> Iterator[tuple[Place, str, str]]:

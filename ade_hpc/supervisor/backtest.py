@@ -58,12 +58,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Replay:
-    """A past under one preferences.md. same_wishes: how many ticks were made under this very file."""
+    """A past under one preferences.md.
+
+    same_wishes: how many ticks were made under this very file. tags, keys: all that were logged, and all that the
+    config held. notes: what of the file nothing in this past can hold to, a sentence each.
+    """
 
     preferences: str
     sha256: str
     steps: tuple[Step, ...]
     same_wishes: int
+    tags: frozenset[str]
+    keys: frozenset[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def first_difference(self) -> Step | None:
@@ -73,14 +80,18 @@ class Replay:
 def replay(source: Source, preferences: Preferences, site: Site) -> Replay:
     """Think every tick of ``source`` through again. Raises StoreError where its ledger can't be replayed."""
     steps: list[Step] = []
+    tags: set[str] = set()
+    keys: set[str] = set()
     same = 0
     parted = False
     for moment in source.moments(preferences):
+        tags.update(moment.snapshot.curves.series)
+        keys.update(moment.snapshot.config)
         step = _step(moment, preferences, site, parted=parted)
         parted = parted or step.differs
         same += moment.preferences_sha256 == preferences.sha256
         steps.append(step)
-    return Replay(preferences.file, preferences.sha256, tuple(steps), same)
+    return Replay(preferences.file, preferences.sha256, tuple(steps), same, frozenset(tags), frozenset(keys))
 
 
 def _step(moment: Moment, preferences: Preferences, site: Site, *, parted: bool) -> Step:
@@ -146,6 +157,7 @@ def _replay_json(one: Replay) -> dict[str, Any]:
         "ticks": len(one.steps),
         "ticks_under_these_preferences": one.same_wishes,
         "first_difference": first.time if first else None,
+        "notes": list(one.notes),
         "steps": [_step_json(step) for step in one.steps],
     }
 

@@ -264,6 +264,43 @@ def test_the_command_compares_two_files_and_changes_nothing(tmp_path: Path) -> N
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_the_log_does_not_hold_is_said_with_its_line(tmp_path: Path) -> None:
+    """A typo or a folder too deep must not look like preferences that are content with the run."""
+    run = diverging_log(tmp_path / "run" / "0").parent
+    text = PREFERENCES.replace("MODE", "auto").replace("accuracy/val", "0/acuracy/val")
+    text = text.replace("tunables: {", "tunables: {clip: {choices: [1, 2], tag: 0/clip}, ")
+    (tmp_path / "p.md").write_text(text)
+    told = ade(str(run), "--preferences", str(tmp_path / "p.md"))
+    answer = ade(str(run), "--preferences", str(tmp_path / "p.md"), "--json")
+    (replayed,) = json.loads(answer.stdout)["replays"]
+    lacking = [
+        (6, "`objective.tag`: no event file of a past run has the tag 0/acuracy/val"),
+        (7, "`tunables.clip`: no value of it"),
+        (7, "`tunables.clip.tag`"),
+        (7, "`tunables.optimizer.lr`: no value of it"),
+        (7, "`tunables.optimizer.lr.tag`: no event file of a past run has the tag lr"),
+    ]
+    for line, words in lacking:
+        (note,) = (note for note in replayed["notes"] if f"p.md:{line}: warning: {words}" in note)
+        assert note in told.stdout
+    assert len(replayed["notes"]) == len(lacking)
+    assert told.returncode == answer.returncode == 0
+
+
+def test_a_tunable_that_the_config_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 20})
+    monkeypatch.setenv("ADE_REGISTRY", str(project.registry))
+    project.submit()
+    project.run_to_end()
+    right, wrong = tmp_path / "right.md", tmp_path / "wrong.md"
+    right.write_text(PREFERENCES.replace("MODE", "auto"))
+    wrong.write_text(PREFERENCES.replace("MODE", "auto").replace("optimizer.lr", "optimiser.lr"))
+    answer = ade("tiny", "--preferences", str(right), "--against", str(wrong), "--json")
+    notes, (note,) = (one["notes"] for one in json.loads(answer.stdout)["replays"])
+    assert notes == []
+    assert "did you mean `optimizer.lr`?" in note
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
