@@ -35,6 +35,8 @@ def never_fires(
     tags: all that the experiment's past runs have logged; empty where there were none yet. keys: all of their configs;
     None where that is not asked. resumes: from what experiment.yaml lets a new attempt resume.
     """
+    if not document.data:
+        yield document.problem((), "no yaml block says anything, so every run is only watched", warning=True)
     if tags:
         yield from _unknown_tags(preferences, document, tags)
     if keys is not None:

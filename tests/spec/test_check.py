@@ -83,12 +83,19 @@ def test_tunables_without_a_config_can_change_nothing(project: Callable[..., lis
     assert found([problem]) == [("preferences.md", 2, False)]
 
 
+@pytest.mark.parametrize("wishes", ["Get the accuracy up.", "```yaml\n# rules: []\n```", "```\nsomething else\n```"])
+def test_words_alone_change_nothing_and_that_is_said(project: Callable[..., list[Problem]], wishes: str) -> None:
+    problems = project(EXPERIMENT, wishes)
+    assert found(problems) == [("preferences.md", 1, True)]
+    assert "every run is only watched" in problems[0].message
+
+
 def test_a_config_may_use_the_tags_of_its_own_loader(project: Callable[..., list[Problem]]) -> None:
     assert project(config=CONFIG + "data: !env DATA\n") == []
 
 
 def test_preferences_that_others_can_write_are_an_error(write: Write) -> None:
-    path = write("words", "preferences.md")
+    path = write(WISHES, "preferences.md")
     path.chmod(0o666)
     (problem,) = check([path], {"HOME": "/nonexistent"})
     assert "chmod go-w" in problem.message

@@ -287,6 +287,13 @@ def test_what_the_log_does_not_hold_is_said_with_its_line(tmp_path: Path) -> Non
     assert told.returncode == answer.returncode == 0
 
 
+def test_preferences_without_a_yaml_block_are_said_to_watch_only(tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text("Get the accuracy up.\n")
+    done = ade(str(diverging_log(tmp_path / "run")), "--preferences", str(tmp_path / "p.md"))
+    assert "p.md:1: warning: no yaml block" in done.stdout
+    assert done.returncode == 0
+
+
 def test_a_tunable_that_the_config_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 20})
     monkeypatch.setenv("ADE_REGISTRY", str(project.registry))
