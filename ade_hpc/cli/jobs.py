@@ -19,7 +19,7 @@ import typer
 
 from ade_hpc.cli.hangup import end_with_reader
 from ade_hpc.cli.tables import sentence
-from ade_hpc.errors import AdeError
+from ade_hpc.errors import AdeError, UsageError
 from ade_hpc.launch.schedulers import open_scheduler
 from ade_hpc.spec.site import Site, load_site
 from ade_hpc.store.layout import ExperimentDir
@@ -79,13 +79,18 @@ def progress(step: str) -> None:
         print(f"  {STEPS[name]}...", file=sys.stderr)
 
 
-def logs(name: str, attempt: int | None, *, follow: bool) -> None:
+def logs(name: str, attempt: int | None, *, follow: bool, as_json: bool = False) -> None:
     from ade_hpc.report import logs as report
 
+    if follow and as_json:
+        raise UsageError("--follow is for people and --json for programs: give one of them")
     folder = experiments(registry_path(os.environ), (name,))[0]
+    if as_json:
+        print(json.dumps(report.as_json(folder, attempt)))
+        return
     if not follow:
         for path in report.log_files(folder, attempt):
-            sys.stdout.write(report.tail(path))
+            sys.stdout.write(report.tail(path)[0])
         return
     end_with_reader()
     for text in report.wait_and_follow(folder, attempt):

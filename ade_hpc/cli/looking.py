@@ -57,14 +57,16 @@ def logs(
     name: Name,
     attempt: Annotated[int | None, typer.Option(help="Number of the attempt; default: the one in charge.")] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on printing until the attempt has ended.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print the trainer's output.
+    """Print the trainer's output, of each file the last 64 KiB.
 
-    Example: ade-hpc logs digits --follow
+    JSON: {"schema", "name", "attempt", "files": [{"path", "whole", "lines"}]}; whole: nothing was left out.
+    Examples: ade-hpc logs digits --follow   |   ade-hpc logs digits --json
     """
     from ade_hpc.cli import jobs
 
-    jobs.logs(name, attempt, follow=follow)
+    jobs.logs(name, attempt, follow=follow, as_json=as_json)
 
 
 @app.command()
@@ -120,14 +122,16 @@ def plot(
 def report(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html")],
     names: Names = None,
+    as_json: Json = False,
 ) -> None:
     """Write one HTML page: what happened to whom and why, curves, changes, GPU-hours, what needs a person.
 
-    It opens from disk without a network. Examples: ade-hpc report -o night.html   |   ade-hpc report digits -o d.html
+    It opens from disk without a network. JSON: {"schema", "path", "experiments": [{"name", "needs": [sentences]}]}.
+    Examples: ade-hpc report -o night.html   |   ade-hpc report digits -o d.html
     """
     from ade_hpc.cli import report as command
 
-    command.report(tuple(names or ()), output)
+    command.report(tuple(names or ()), output, as_json=as_json)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ade_hpc.errors import AdeError
 from ade_hpc.launch.lineage import current_attempt
@@ -13,6 +14,7 @@ from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import read_ledger
 from ade_hpc.store.records import load_exits
 
+SCHEMA = 1
 TAIL_BYTES = 64 * 1024
 
 
@@ -33,14 +35,29 @@ def _chosen(folder: ExperimentDir, attempt: int | None) -> AttemptDir | None:
     return folder.attempt(attempt) if attempt else current_attempt(folder, read_ledger(folder.ledger))
 
 
-def tail(path: Path) -> str:
-    """The last TAIL_BYTES of a file, from a whole line on."""
+def as_json(folder: ExperimentDir, attempt: int | None) -> dict[str, Any]:
+    """What `logs --json` prints; whole: nothing was left out at the beginning. Raises AdeError as ``log_files``."""
+    files = log_files(folder, attempt)
+    chosen = _chosen(folder, attempt)
+    return {
+        "schema": SCHEMA,
+        "name": folder.name,
+        "attempt": chosen.number if chosen else None,
+        "files": [
+            {"path": str(path), "whole": whole, "lines": text.splitlines()}
+            for path, (text, whole) in ((path, tail(path)) for path in files)
+        ],
+    }
+
+
+def tail(path: Path) -> tuple[str, bool]:
+    """The last TAIL_BYTES of a file, from a whole line on, and whether that is all of it."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         data = file.read()
     lines = data.decode(errors="replace")
-    return lines if size <= TAIL_BYTES else lines.partition("\n")[2]
+    return (lines, True) if size <= TAIL_BYTES else (lines.partition("\n")[2], False)
 
 
 def wait_and_follow(folder: ExperimentDir, attempt: int | None, *, poll_s: float = 1.0) -> Iterator[str]:

@@ -56,6 +56,12 @@ def test_the_story_in_commands(project: Project) -> None:
 
     assert "finished at step 60" in ade("logs", "tiny").stdout
     assert "finished at step 60" in ade("logs", "tiny", "--follow").stdout
+    logged = json.loads(ade("logs", "tiny", "--json").stdout)
+    assert (logged["schema"], logged["name"], logged["attempt"]) == (1, "tiny", 1)
+    assert {Path(one["path"]).parent for one in logged["files"]} == {project.folder.attempt(1).logs}
+    assert "\n".join(line for one in logged["files"] for line in one["lines"]) + "\n" == ade("logs", "tiny").stdout
+    assert all(one["whole"] for one in logged["files"])
+    assert ade("logs", "tiny", "--json", "--follow").returncode == 2
 
     ticked = ade("tick", "--json")
     assert ticked.returncode == 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -287,6 +288,12 @@ def test_the_command_writes_one_file_about_all_experiments(tmp_path: Path, monke
     assert output.stat().st_mode & 0o777 == 0o600
     assert "Nothing needs a person" in output.read_text()
     assert ade("report", "tiny", "-o", str(output)).returncode == 0
+    told = json.loads(ade("report", "-o", str(output), "--json").stdout)
+    assert told == {"schema": 1, "path": str(output), "experiments": [{"name": "tiny", "needs": []}]}
+    project.folder.record.unlink()
+    (broken,) = json.loads(ade("report", "-o", str(output), "--json").stdout)["experiments"]
+    assert "It can't be read" in broken["needs"][0]
+    assert "needs a person: tiny" in ade("report", "-o", str(output)).stdout
     assert ade("report", "nobody", "-o", str(output)).returncode == 2
     missing = ade("report", "-o", str(tmp_path / "no" / "night.html"))
     assert (missing.returncode, "can't be written" in missing.stderr) == (1, True)
