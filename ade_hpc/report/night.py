@@ -90,6 +90,11 @@ class Night:
     usage: Usage = field(default_factory=Usage)
     money: float | None = None
 
+    @property
+    def made(self) -> tuple[AttemptRow, ...]:
+        """The attempts that count: what was refused has never run."""
+        return tuple(row for row in self.attempts if row.outcome != "refused")
+
 
 def gather(folder: ExperimentDir, site: Site, *, now: float) -> Night:
     """Everything about one experiment; what can't be read becomes something that needs a person."""

@@ -15,12 +15,12 @@ Tile = tuple[str, str, str, str]  # what it is for programs, its label, the numb
 
 def totals(nights: Sequence[Night]) -> str:
     """All experiments together, for the top of the page."""
-    made = sum(1 for night in nights for row in night.attempts if row.author != "person" and row.outcome != "refused")
+    made = sum(1 for night in nights for row in night.made if row.author != "person")
     gpus = [night.gpu for night in nights if night.gpu is not None]
     bounds = [one.saved_at_most for one in gpus if one.gpus]
     usage = sum((night.usage for night in nights), Usage())
     tiles = [
-        ("all-attempts", "Attempts", f"{sum(len(night.attempts) for night in nights)}", f"{made} not made by a person"),
+        ("all-attempts", "Attempts", f"{sum(len(night.made) for night in nights)}", f"{made} not made by a person"),
         ("all-gpu-hours-used", "GPU-hours used", _hours(sum(one.used for one in gpus)), "as of the last look"),
     ]
     if bounds:
@@ -37,10 +37,9 @@ def totals(nights: Sequence[Night]) -> str:
 
 def card(night: Night) -> str:
     """One experiment in a line."""
-    changes = sum(1 for row in night.attempts if row.changes and row.outcome != "refused")
+    changes = sum(1 for row in night.made if row.changes)
     parts = [
-        f"{len(night.attempts)} attempt{'s' if len(night.attempts) != 1 else ''}"
-        + (f", {changes} changed" if changes else "")
+        f"{len(night.made)} attempt{'s' if len(night.made) != 1 else ''}" + (f", {changes} changed" if changes else "")
     ]
     if night.goal is not None and night.goal.best is not None:
         parts.append(f"{safe(night.goal.tag, 40)} {night.goal.best[0]:.4g}")
@@ -50,9 +49,9 @@ def card(night: Night) -> str:
 
 
 def tiles(night: Night) -> str:
-    changes = sum(1 for row in night.attempts if row.changes and row.outcome != "refused")
+    changes = sum(1 for row in night.made if row.changes)
     tiles = [
-        ("attempts", "Attempts", f"{len(night.attempts)}", f"{changes} with a changed config"),
+        ("attempts", "Attempts", f"{len(night.made)}", f"{changes} with a changed config"),
         *_goal_tile(night.goal),
         *_gpu_tiles(night.gpu),
     ]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ade_hpc.errors import AdeError
 from ade_hpc.metrics.collect import collect
 from ade_hpc.metrics.panels import Run
 from ade_hpc.metrics.series import Curves, Series
@@ -141,6 +142,24 @@ def test_what_needs_a_person_is_said(tmp_path: Path, mode: str, config: dict[str
     night, page = report_on(project)
     assert any(sentence in need for need in night.needs)
     assert "Needs a person" in page.text
+
+
+def test_a_submission_that_was_refused_is_told_and_not_counted(tmp_path: Path) -> None:
+    project = make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 20})
+    project.write("notes", "not committed")
+    project.git("add", "notes")
+    with pytest.raises(AdeError, match="notes"):
+        project.submit()
+    project.commit()
+    project.submit()
+    project.run_to_end()
+    night, page = report_on(project)
+    assert [row.outcome for row in night.attempts] == ["refused", "completed"]
+    assert page.numbers["attempts"] == "1"
+    both = page_of(night, Night("its twin"))
+    assert both.numbers["all-attempts"] == "1"
+    assert "1 attempt" in both.text
+    assert "2 attempts" not in both.text
 
 
 def test_mode_observe_tells_what_it_would_have_done_and_calls_nobody(tmp_path: Path) -> None:
