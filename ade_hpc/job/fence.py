@@ -61,14 +61,14 @@ def wait_for_end(
 
     before: only its starts before this one, where the attempt is our own. Alive is what has shown itself and left no
     final exit record of that start, and whose counter still moves. A lost node leaves no exit record; there the counter
-    must stand still for SILENT_BEATS intervals.
+    must stand still for SILENT_BEATS intervals, counted in polls: while we were stopped ourselves, so may they have
+    been (both on one machine that is suspended, or too busy).
     """
-    seen, since = _counters(older, before), time.monotonic()
-    while seen and not give_up() and time.monotonic() - since < SILENT_BEATS * interval_s:
+    seen, quiet_s = _counters(older, before), 0.0
+    while seen and not give_up() and quiet_s < SILENT_BEATS * interval_s:
         time.sleep(poll_s)
         now = _counters(older, before)
-        if now != seen:
-            seen, since = now, time.monotonic()
+        seen, quiet_s = now, quiet_s + poll_s if now == seen else 0.0
 
 
 def _counters(attempt: AttemptDir, before: int | None) -> dict[tuple[str, int], int]:

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.records import claim_owner, save_exit, superseded_by
 
 JOB = JobIdentity("7", 0, "n1", True, 1, True)
-INTERVAL = 0.2
+INTERVAL = 1.0
+SILENCE = pytest.approx(3 * INTERVAL, abs=0.3)  # to the next poll
 
 
 @pytest.fixture
@@ -40,10 +40,30 @@ def start(attempt: AttemptDir, job: JobIdentity = JOB) -> Sidecar:
     return sidecar
 
 
-def waited(older: AttemptDir, before: int | None = None) -> float:
-    began = time.monotonic()
-    wait_for_end(older, INTERVAL, lambda: time.monotonic() - began > 5, poll_s=0.02, before=before)
-    return time.monotonic() - began
+@dataclass
+class Clock:
+    """Time at the fence, which passes only while somebody waits there; then happens what ``meanwhile`` does."""
+
+    now: float = 0.0
+    meanwhile: Callable[[float], object] = field(default=lambda now: None)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile(self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("ade_hpc.job.fence.time", made)
+    return made
+
+
+def waited(clock: Clock, older: AttemptDir, before: int | None = None) -> float:
+    """For how long a start waits at the fence; 60 s where it would wait for ever."""
+    began = clock.now
+    wait_for_end(older, INTERVAL, lambda: clock.now - began > 60, before=before)
+    return clock.now - began
 
 
 def final(attempt: AttemptDir, restart: int = 0) -> None:
@@ -78,47 +98,50 @@ def test_a_start_shows_itself_before_it_looks_for_the_tombstone(attempts: tuple[
     assert seen == ["shown"]
 
 
-def test_an_ended_predecessor_is_not_waited_for(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+def test_an_ended_predecessor_is_not_waited_for(attempts: tuple[AttemptDir, AttemptDir], clock: Clock) -> None:
     start(attempts[0])
     final(attempts[0])
     assert bury_predecessors(attempts[1]) == [attempts[0]]
-    assert waited(attempts[0]) < INTERVAL
+    assert waited(clock, attempts[0]) == 0
 
 
 def test_a_predecessor_that_never_started_is_not_waited_for(attempts: tuple[AttemptDir, AttemptDir]) -> None:
     assert bury_predecessors(attempts[1]) == []
 
 
-def test_a_beating_predecessor_is_waited_for_until_its_record(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+def test_a_beating_predecessor_is_waited_for_until_its_record(
+    attempts: tuple[AttemptDir, AttemptDir], clock: Clock
+) -> None:
     """afterany does not mean dead: after a node failure the old job may still write."""
     sidecar = start(attempts[0])
-    stop = threading.Event()
-
-    def beat() -> None:
-        for _ in range(12):
-            time.sleep(0.1)
-            sidecar.show()
-        final(attempts[0])
-        stop.set()
-
-    threading.Thread(target=beat).start()
-    assert 1.0 < waited(attempts[0]) < 4
-    assert stop.is_set()
+    clock.meanwhile = lambda now: sidecar.show() if now < 20 else final(attempts[0])
+    assert waited(clock, attempts[0]) == pytest.approx(20, abs=0.3)
 
 
-def test_a_silent_predecessor_is_dead_after_three_intervals(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+def test_a_silent_predecessor_is_dead_after_three_intervals(
+    attempts: tuple[AttemptDir, AttemptDir], clock: Clock
+) -> None:
     start(attempts[0])
-    assert 3 * INTERVAL <= waited(attempts[0]) < 3 * INTERVAL + 1
+    assert waited(clock, attempts[0]) == SILENCE
+
+
+def test_a_predecessor_that_beats_again_is_given_three_more(
+    attempts: tuple[AttemptDir, AttemptDir], clock: Clock
+) -> None:
+    """Two intervals of silence may have been a busy disk."""
+    sidecar = start(attempts[0])
+    clock.meanwhile = lambda now: sidecar.show() if 2 <= now < 2.2 else None
+    assert waited(clock, attempts[0]) == pytest.approx(5, abs=0.5)
 
 
 def test_a_predecessor_that_claimed_and_has_not_shown_itself_gets_its_time(
-    attempts: tuple[AttemptDir, AttemptDir],
+    attempts: tuple[AttemptDir, AttemptDir], clock: Clock
 ) -> None:
     claim_owner(attempts[0], "7")
-    assert waited(attempts[0]) >= 3 * INTERVAL
+    assert waited(clock, attempts[0]) == SILENCE
 
 
-def test_two_starts_of_one_job_see_each_other(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+def test_two_starts_of_one_job_see_each_other(attempts: tuple[AttemptDir, AttemptDir], clock: Clock) -> None:
     """Slurm took a node for dead and queued the job again; the node lives."""
     on_lost_node = start(attempts[0])
     later = replace(JOB, restart=1, node="n2")
@@ -128,27 +151,19 @@ def test_two_starts_of_one_job_see_each_other(attempts: tuple[AttemptDir, Attemp
 
     assert outrun(attempts[0], JOB)
     assert not outrun(attempts[0], later)
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(INTERVAL / 2):
-            on_lost_node.show()
-        final(attempts[0])
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    threading.Timer(1.0, stop.set).start()
-    assert waited(attempts[0], before=1) >= 0.9
-    thread.join()
-    assert waited(attempts[0], before=1) < INTERVAL
+    clock.meanwhile = lambda now: on_lost_node.show() if now < 10 else final(attempts[0])
+    assert waited(clock, attempts[0], before=1) == pytest.approx(10, abs=0.3)
+    assert waited(clock, attempts[0], before=1) == 0
 
 
-def test_the_record_of_an_earlier_restart_does_not_hide_a_later_one(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+def test_the_record_of_an_earlier_restart_does_not_hide_a_later_one(
+    attempts: tuple[AttemptDir, AttemptDir], clock: Clock
+) -> None:
     """A job that was queued again after its first end is alive, whatever its first exit record says."""
     start(attempts[0])
     final(attempts[0], restart=0)
     start(attempts[0], replace(JOB, restart=1))
-    assert waited(attempts[0]) >= 3 * INTERVAL
+    assert waited(clock, attempts[0]) == SILENCE
 
 
 def test_outside_of_a_job_there_is_no_identity() -> None:
