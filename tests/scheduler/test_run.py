@@ -36,9 +36,9 @@ def test_bytes_that_are_no_utf8_do_no_harm():
 def test_a_time_out_ends_the_whole_group_and_says_so(tmp_path: Path):
     marker = tmp_path / "pid"
     started = time.monotonic()
-    with pytest.raises(SchedulerSilent, match=r"sh gave no answer within 0\.5 s"):
-        run(["sh", "-c", f"sleep 60 & echo $! > {marker}; wait"], timeout=0.5, env=ENV)
-    assert time.monotonic() - started < 5
+    with pytest.raises(SchedulerSilent, match=r"sh gave no answer within 2 s"):
+        run(["sh", "-c", f"sleep 60 & echo $! > {marker}; wait"], timeout=2, env=ENV)
+    assert time.monotonic() - started < 30
     child = int(marker.read_text())
     assert not Path(f"/proc/{child}").exists() or ") Z " in Path(f"/proc/{child}/stat").read_text()
 
@@ -46,8 +46,8 @@ def test_a_time_out_ends_the_whole_group_and_says_so(tmp_path: Path):
 def test_a_time_out_is_not_prolonged_by_a_child_that_left_the_group():
     started = time.monotonic()
     with pytest.raises(SchedulerSilent):
-        run(["sh", "-c", "setsid sleep 4 & sleep 60"], timeout=0.3, env=ENV)
-    assert time.monotonic() - started < 3
+        run(["sh", "-c", "setsid sleep 30 & sleep 60"], timeout=0.3, env=ENV)
+    assert time.monotonic() - started < 20
 
 
 def test_a_missing_program_says_what_to_do():
