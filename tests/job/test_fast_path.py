@@ -46,7 +46,7 @@ def test_a_crash_is_named_and_answered_by_the_job_itself(supervised: Any) -> Non
     project = supervised(config={"raise_at": 150})
     project.submit()
 
-    wait_for(lambda: _trains(project, 2), 30, "no successor")
+    wait_for(lambda: _trains(project, 2), 60, "no successor")
 
     end = _end(project, 1)
     assert (end.cause, end.returncode, end.last_step) == ("failed", 1, 150)
@@ -66,7 +66,7 @@ def test_the_same_crash_again_without_progress_is_a_person_s(supervised: Any) ->
     project.submit()
     project.wait_until_over(1)
 
-    wait_for(lambda: len(project.folder.attempts()) == 2, 20, "it was not tried once more")
+    wait_for(lambda: len(project.folder.attempts()) == 2, 60, "it was not tried once more")
     project.wait_until_over(2)
 
     asked = project.ledger.of_kind("observed")[-1].data
@@ -81,13 +81,13 @@ def test_a_stalled_trainer_is_asked_for_its_stacks_and_ended(supervised: Any) ->
     project = supervised(config={"hang_at": 400})
     project.submit()
 
-    wait_for(lambda: _trains(project, 2), 40, "no successor")
+    wait_for(lambda: _trains(project, 2), 60, "no successor")
 
     end = _end(project, 1)
     assert (end.cause, end.last_step) == ("stalled", 400)
     assert end.returncode
     assert end.burnt_s is not None
-    assert 2 < end.burnt_s < 12
+    assert 2 < end.burnt_s < 30
     kept = (project.folder.attempt(1).path / end.evidence).read_text()
     assert "in wait_for_ever" in kept
     assert "starts at step 0" in kept
@@ -101,7 +101,7 @@ def test_no_signal_goes_to_a_trainer_that_did_not_ask_for_it(supervised: Any) ->
     project = supervised(config={"hang_at": 400, "mute": True})
     project.submit()
 
-    wait_for(lambda: _trains(project, 2), 40, "no successor")
+    wait_for(lambda: _trains(project, 2), 60, "no successor")
 
     assert _end(project, 1).returncode == 128 + 15
     assert "stacks" not in (project.folder.attempt(1).path / _end(project, 1).evidence).read_text()
@@ -113,12 +113,12 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_rule_lowers_the_rate(supe
     project = supervised(config={"optimizer": {"lr": 0.5}, "hot_from": 300})
     project.submit()
 
-    wait_for(lambda: _trains(project, 2), 40, "no successor")
+    wait_for(lambda: _trains(project, 2), 60, "no successor")
 
     end = _end(project, 1)
     assert end.cause == "non-finite"
     assert end.burnt_s is not None
-    assert end.burnt_s < 15
+    assert end.burnt_s < 30
     intent = project.ledger.of_kind("intent")[-1].data
     assert intent["author"] == "rule:diverged"
     assert intent["changes"] == [{"key": "optimizer.lr", "old": 0.5, "new": 0.05}]
@@ -132,7 +132,7 @@ def test_without_the_right_to_act_a_living_trainer_is_left_alone(supervised: Any
     project = supervised(mode=mode, config={"hang_at": 400})
     project.submit()
 
-    wait_for(lambda: project.tick().health.verdict == "stalled", 20, "the stall was not seen")
+    wait_for(lambda: project.tick().health.verdict == "stalled", 60, "the stall was not seen")
 
     time.sleep(2)
     assert load_exits(project.folder.attempt(1)) == []
@@ -145,13 +145,13 @@ def test_a_hold_keeps_the_node_from_ending_anything(supervised: Any) -> None:
     project.submit()
     create_exclusive(project.folder.hold, b"")
 
-    wait_for(lambda: project.tick().health.verdict == "stalled", 20, "the stall was not seen")
+    wait_for(lambda: project.tick().health.verdict == "stalled", 60, "the stall was not seen")
     time.sleep(2)
     assert load_exits(project.folder.attempt(1)) == []
 
     project.folder.hold.unlink()
     assert project.wait_for_exit(1) == "stalled"
-    wait_for(lambda: _trains(project, 2), 20, "no successor")
+    wait_for(lambda: _trains(project, 2), 60, "no successor")
     project.end()
 
 
@@ -169,7 +169,7 @@ def test_a_tick_that_fails_does_not_change_how_the_job_ends(supervised: Any, tmp
 
 def test_the_tick_of_a_job_sees_no_secret_of_the_job(supervised: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the node's environment may hold (pass_env, a login shell) is not handed on."""
-    project = supervised(config={"exit_at": 50, "exit_with": 3}, experiment={"setup": ["export OF_THE_JOB=canary"]})
+    project = supervised(experiment={"setup": ["export OF_THE_JOB=canary"]})
     record = project.path.parent / "seen"
     stub = project.path.parent / "bin"
     stub.mkdir()
@@ -178,8 +178,9 @@ def test_the_tick_of_a_job_sees_no_secret_of_the_job(supervised: Any, monkeypatc
     monkeypatch.setenv("PATH", f"{stub}:/usr/bin:/bin")
     project.submit()
     record.unlink()
+    (project.folder.attempt(1).scratch / "order").write_text("exit")
 
-    wait_for(lambda: _trains(project, 2), 30, "no successor")
+    wait_for(lambda: _trains(project, 2), 60, "no successor")
 
     seen = record.read_text()
     assert "ADE_REGISTRY=" in seen

@@ -25,8 +25,7 @@ def running(tmp_path: Path) -> Project:
     """A trainer at work, far from its next periodic checkpoint. Ticks say what they would do, and do nothing."""
     project = make_project(tmp_path, config=LONG, mode="observe")
     project.submit()
-    wait_for(lambda: _beat(project), 20, "it never started")
-    time.sleep(0.3)
+    wait_for(lambda: _beat(project), 60, "it never started")
     return project
 
 
@@ -53,7 +52,7 @@ def test_a_tombstone_alone_ends_a_running_start(running: Project) -> None:
     """Should scancel never arrive, the payload itself sees that it was superseded."""
     trainer = _beat(running)
     supersede(running.folder.attempt(1), "attempt 2")
-    assert running.wait_until_over(1, 10) == "superseded"
+    assert running.wait_until_over(1) == "superseded"
     assert trainer is not None
     assert not alive(trainer.trainer_pid or 0)
 
@@ -61,7 +60,7 @@ def test_a_tombstone_alone_ends_a_running_start(running: Project) -> None:
 def test_a_cancelled_trainer_saves_on_its_declared_signal(running: Project) -> None:
     """The checkpoint at the moment of the signal, not the last periodic one."""
     running.scheduler.cancel(_job(running))
-    assert running.wait_until_over(1, 15) == "cancelled"
+    assert running.wait_until_over(1) == "cancelled"
     saved = newest_valid(running.folder.attempt(1).checkpoints, "step-{step}.pt", None)
     assert saved is not None
     assert (saved.step or 0) % 1000
@@ -72,7 +71,7 @@ def test_a_trainer_that_is_killed_leaves_a_record_with_the_signal(running: Proje
     beat = _beat(running)
     assert beat is not None
     os.kill(beat.trainer_pid or 0, signal.SIGKILL)
-    assert running.wait_until_over(1, 10) == "signal"
+    assert running.wait_until_over(1) == "signal"
     assert _last(running).returncode == 128 + signal.SIGKILL
     assert _answer(running.tick()) == "answer:signal"
 
@@ -82,10 +81,10 @@ def test_a_stopped_trainer_shows_in_the_heartbeat_at_once(running: Project) -> N
     beat = _beat(running)
     assert beat is not None
     os.kill(beat.trainer_pid or 0, signal.SIGSTOP)
-    wait_for(lambda: (_beat(running) or beat).trainer_state == "T", 5, "the stop was not seen")
+    wait_for(lambda: (_beat(running) or beat).trainer_state == "T", 30, "the stop was not seen")
     assert running.tick().health.verdict == "stalled"
     running.scheduler.cancel(_job(running))
-    assert running.wait_until_over(1, 20) == "cancelled"
+    assert running.wait_until_over(1) == "cancelled"
 
 
 def test_no_trainer_outlives_its_payload(running: Project) -> None:
@@ -93,7 +92,7 @@ def test_no_trainer_outlives_its_payload(running: Project) -> None:
     beat, job = _beat(running), _job(running)
     assert beat is not None
     os.kill(int(job.job_id.partition(".")[0]), signal.SIGKILL)
-    report = wait_for(lambda: (seen := running.tick()).health.verdict == "ended" and seen, 10, "it never ended")
+    report = wait_for(lambda: (seen := running.tick()).health.verdict == "ended" and seen, 30, "it never ended")
     assert not alive(beat.trainer_pid or 0), "the orphan lives"
     assert _answer(report) == "answer:failed"
 
@@ -103,20 +102,20 @@ def test_a_trainer_dies_with_its_payload_before_anybody_looks(running: Project) 
     beat, job = _beat(running), _job(running)
     assert beat is not None
     os.kill(int(job.job_id.partition(".")[0]), signal.SIGKILL)
-    wait_for(lambda: not alive(beat.trainer_pid or 0), 3, "the orphan lives")
+    wait_for(lambda: not alive(beat.trainer_pid or 0), 30, "the orphan lives")
 
 
 def test_heartbeats_move_and_show_progress(running: Project) -> None:
     first = _beat(running)
     later = wait_for(
-        lambda: (beat := _beat(running)) and first and beat.counter > first.counter + 1 and beat, 10, "no more beats"
+        lambda: (beat := _beat(running)) and first and beat.counter > first.counter + 1 and beat, 30, "no more beats"
     )
     assert first is not None
     assert later.event_bytes > first.event_bytes
     assert later.last_progress_at is not None
     assert later.rss_bytes > 1_000_000
     running.scheduler.cancel(_job(running))
-    running.wait_until_over(1, 15)
+    running.wait_until_over(1)
 
 
 def test_a_folder_that_can_t_be_written_never_harms_the_trainer(running: Project) -> None:
@@ -128,4 +127,4 @@ def test_a_folder_that_can_t_be_written_never_harms_the_trainer(running: Project
     assert alive(beat.trainer_pid or 0)
     (attempt.path / "gone").rename(attempt.heartbeats)
     running.scheduler.cancel(_job(running))
-    assert running.wait_until_over(1, 15) == "cancelled"
+    assert running.wait_until_over(1) == "cancelled"

@@ -240,7 +240,7 @@ def test_sigusr1_during_the_imports_waits_for_the_first_step(tmp_path: Path) -> 
 
 def wait_until_blocked(pid: int) -> None:
     """Until SIGUSR1 is in the process's mask of blocked signals, see proc_pid_status(5)."""
-    for _ in range(1000):
+    for _ in range(15_000):
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         if int(status["SigBlk"], 16) >> (signal.SIGUSR1 - 1) & 1:
             return
