@@ -27,6 +27,7 @@ from ade_hpc.store.service import Installed, Service
 from tests.cli.test_commands import ade
 from tests.support.chat_server import Asked, Reply, chat_server, fail, say
 from tests.support.lab import Lab
+from tests.support.project import wait_for
 
 PROGRAMS = (
     "sbatch srun squeue sacct scancel scontrol sinfo scrontab crontab git unshare true sh fusermount3 apptainer".split()
@@ -134,9 +135,10 @@ def test_the_lab_is_green_here_and_on_a_compute_node(place: Place) -> None:
     ]  # fmt: skip
     for name in wanted:
         assert level[name] == "green", (name, said[name])
-    assert abs(float(said["clock"].split()[3])) < 2
+    lag = float(said["shared filesystem"].split()[5])
+    assert abs(float(said["clock"].split()[3])) <= lag + 0.1, "as exact as the way to and fro allows"
     assert list((place.path / "runs").iterdir()) == [], "it leaves nothing behind"
-    assert place.lab.run(["squeue", "-h", "-n", "ade-hpc-doctor"]).stdout == ""
+    wait_for(lambda: not place.lab.named("ade-hpc-doctor"), 30, "it leaves its job behind")
 
 
 def test_it_is_one_line_each_for_people(place: Place) -> None:
@@ -269,7 +271,7 @@ def test_what_only_a_compute_node_can_tell(place: Place, changes: dict[str, obje
 @pytest.mark.parametrize(
     ("patch", "name", "words", "advice"),
     [
-        ("import time; time.time = lambda now=time.time: now() + 65", "clock", r"\+6[45]\.\d s", "clocks differ"),
+        ("import time; time.time = lambda now=time.time: now() + 65", "clock", r"\+6\d\.\d s", "clocks differ"),
         ("import socket\ndef create_connection(*_, **__): raise OSError\nsocket.create_connection = create_connection",
          "network on the node", "can't be reached", "where: laptop"),
     ],

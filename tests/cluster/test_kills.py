@@ -40,16 +40,21 @@ def lying_sbatch(in_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return lying.plan
 
 
+def ended_lives(lab: Lab, job: str) -> list[tuple[str, str]]:
+    """From when until when each life of a job took; empty until accounting knows of the end of the last one."""
+    rows = lab.run(["sacct", "-D", "-X", "-n", "-P", "-o", "Start,End", "-j", job]).stdout.split()
+    spans = [(start, end) for start, _, end in (row.partition("|") for row in rows)]
+    return spans if all(end[:1].isdigit() for _, end in spans) else []
+
+
 def assert_one_story(project: Project, lab: Lab) -> None:
     """No overlap by the exit records, none by accounting, and at most one job of an attempt ever trained."""
     assert_no_overlap(project)
-    spans = []
+    spans: list[tuple[str, str]] = []
     for attempt in project.folder.attempts():
         job = job_of(project.folder, project.ledger, attempt.number)
         if job is not None and any(name.startswith(f"{attempt.number}.") for _, _, name in lives(project)):
-            fields = ["-n", "-P", "-o", "Start,End", "-j", job.job_id]
-            rows = lab.run(["sacct", "-D", "-X", *fields]).stdout.split()
-            spans += [tuple(row.split("|")) for row in rows]
+            spans += wait_for(lambda job=job: ended_lives(lab, job.job_id), 30, "accounting does not say how it ended")
     spans.sort()
     for (_, end), (start, _) in itertools.pairwise(spans):
         assert end <= start, f"jobs overlap in accounting: {spans}"

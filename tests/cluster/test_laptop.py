@@ -293,7 +293,7 @@ def test_a_connection_that_drops_at_any_instant_of_submit_leaves_one_start(
         assert [entry.kind for entry in read_ledger(folder.ledger).entries].count("intent") == 1
 
     def jobs() -> list[str]:
-        rows = in_lab.run(["sacct", "-X", "-n", "-P", "-o", "JobName"]).stdout.splitlines()
+        rows = in_lab.run(["sacct", "-X", "-n", "-P", "-S", "now-1days", "-o", "JobName"]).stdout.splitlines()
         return [name for name in rows if "drop" in name]
 
     wait_for(lambda: len(jobs()) >= len(names), 30, "accounting does not know of all jobs")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,32 +52,40 @@ def running(calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         project.scheduler.cancel(job)
 
 
-def on_a_terminal(argv: list[str], seconds: float, columns: int, **env: str) -> str:
-    """What a person sees in so many seconds on a terminal of so many columns; then Ctrl-C."""
+def plain(seen: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
+
+
+def on_a_terminal(argv: list[str], enough: Callable[[str], bool], columns: int, **env: str) -> str:
+    """What a person sees on a terminal of so many columns until it is enough for them; then Ctrl-C."""
     primary, secondary = pty.openpty()
     process = subprocess.Popen(
         argv, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True,
         env={**os.environ, "COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color", **env},
     )  # fmt: skip
     os.close(secondary)
-    seen, until = b"", time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if select.select([primary], [], [], left)[0]:
-            seen += os.read(primary, 65536)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    seen, until = b"", time.monotonic() + 60
+    try:
+        while not enough(seen.decode(errors="replace")):
+            assert time.monotonic() < until, seen
+            if select.select([primary], [], [], 1.0)[0]:
+                seen += os.read(primary, 65536)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
     os.close(primary)
-    return seen.decode()
+    return seen.decode(errors="replace")
 
 
 def test_watching_shows_it_anew_and_asks_once(running: Project, calls: Path) -> None:
     argv = [sys.executable, "-m", "ade_hpc.cli", "status", "--watch"]
-    seen = on_a_terminal(argv, 8.0, 60, NO_COLOR="1")
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
-    assert plain.count("experiment") >= 3, "it is renewed"
-    assert "running" in plain
-    assert "  job " in plain, "what is too wide for 60 columns stands below"
-    assert max(len(line) for line in plain.splitlines()) <= 60
+
+    def renewed(seen: str) -> bool:
+        return plain(seen).count("experiment") >= 3 and "running" in plain(seen)
+
+    seen = on_a_terminal(argv, renewed, 60, NO_COLOR="1")
+    assert "  job " in plain(seen), "what is too wide for 60 columns stands below"
+    assert max(len(line) for line in plain(seen).splitlines()) <= 60
     assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", seen), "NO_COLOR"
     assert counted(calls) == {"squeue": 1}
 

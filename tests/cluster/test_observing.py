@@ -54,7 +54,7 @@ def test_status_says_why_a_job_waits_and_where_its_output_will_be(in_lab: Lab, t
         found = gather([project.folder], lambda kind: open_scheduler(kind, project.site))[0]
         return found if found.reason else None
 
-    seen = wait_for(row, 20, "no reason was given")
+    seen = wait_for(row, 60, "no reason was given")
     assert seen.health == "pending"
     assert "time" in seen.reason
     assert Path(seen.output).is_dir()
@@ -67,7 +67,7 @@ def test_without_slurm_s_answer_everything_is_unknown_and_nothing_is_done(
     """Silence is not death: exit code 3, no new attempt (invariant 2)."""
     project = make_project(tmp_path, kind="slurm", experiment=RESOURCES, site={"slurm_timeout": "2s"})
     project.submit()
-    wait_for(lambda: project.tick().findings, 30, "it never diverged")  # from here on a rule would act
+    wait_for(lambda: project.tick().findings, 60, "it never diverged")  # from here on a rule would act
     attempts = len(project.folder.attempts())
     (tmp_path / "bin").mkdir()
     for name in ("squeue", "sacct"):

@@ -38,6 +38,7 @@ def scrontab(in_lab: Lab, scrontab_program: Path, tmp_path: Path, monkeypatch: p
     put(MINE)
     yield scrontab_program
     subprocess.run(["scrontab", "-r"], timeout=30, check=True)
+    wait_for(lambda: not in_lab.named("ade-hpc-tick"), 60, "a tick of this test is still there")
 
 
 def put(text: str) -> None:
@@ -104,7 +105,7 @@ def test_a_cancelled_entry_is_known_and_installed_again(scrontab: Path, in_lab: 
     assert in_lab.run(["squeue", "-h", "-n", "ade-hpc-tick", "-o", "%i"]).stdout.split() == [job], "idempotent"
 
     in_lab.run(["scancel", job])
-    wait_for(lambda: "#DISABLED" in table(), 20, "Slurm did not disable the entry")
+    wait_for(lambda: "#DISABLED" in table(), 60, "Slurm did not disable the entry")
     done = ade("schedule", "status")
     assert done.returncode == 3
     assert "disabled" in done.stdout

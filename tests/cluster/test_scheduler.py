@@ -125,7 +125,7 @@ def test_nothing_of_a_surrounding_job_and_no_secret_gets_into_the_new_one(cluste
     for name, value in leaks.items():
         monkeypatch.setenv(name, value)
     ref = cluster.submit('env > "$1/env"')
-    assert cluster.wait(ref, "ended").state == "COMPLETED", cluster.log(ref)
+    assert cluster.over(ref).state == "COMPLETED", cluster.log(ref)
     environ = (ref.attempt_dir / "env").read_text()
     assert CANARY not in environ
     assert f"SLURM_JOB_ID={ref.job_id}\n" in environ
@@ -182,7 +182,7 @@ def test_a_submission_whose_answer_was_lost_is_found_by_name_and_runs(cluster, t
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
     job = cluster.submission()
     with pytest.raises(SubmitUnclear, match="the job may exist"):
-        cluster.scheduler(timeout=3).submit(job)
+        cluster.scheduler(timeout=10).submit(job)
     lookup = cluster.scheduler().find(job.name, time.time() - 60)
     assert lookup.answered
     ref = cluster.ref(*lookup.jobs, job)

@@ -25,13 +25,13 @@ CONFIG = {"steps": 500, "hot_from": 100_000, "checkpoint_every": 1000, "step_s":
 
 
 def trainer(lab: Lab, root: Path, *options: str, **config: Any) -> tuple[str, Path]:
-    """A plain sbatch of a trainer with TensorBoard; returns its job id and log folder."""
+    """A plain sbatch of a trainer with TensorBoard, whose orders lie in ``root``; returns its job id and log folder."""
     logdir = root / "runs"
     logdir.mkdir()
     lines = [f"{key}: {json.dumps(value)}" for key, value in {**CONFIG, **config}.items()]
     (root / "config.yaml").write_text("\n".join(["optimizer:", "  lr: 0.05", *lines, ""]))
     argv = f"{sys.executable} {TRAINER} --config {root / 'config.yaml'} --tensorboard {logdir} --checkpoints {root}"
-    return lab.sbatch(f"exec {argv}", *options), logdir
+    return lab.sbatch(f"TMPDIR={root} exec {argv}", *options), logdir
 
 
 def watch(lab: Lab, job_id: str, logdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -48,17 +48,18 @@ def seen(lab: Lab, job_id: str, logdir: Path) -> tuple[dict[str, Any], int]:
 
 def test_a_job_of_somebody_elses_making_is_watched_from_its_first_event_to_its_end(in_lab: Lab, tmp_path: Path) -> None:
     """Running with its curves, then completed; every source says what it saw, and nothing is written anywhere."""
-    job_id, logdir = trainer(in_lab, tmp_path)
+    job_id, logdir = trainer(in_lab, tmp_path, steps=100_000)
 
     def running() -> dict[str, Any] | None:
         answer, _ = seen(in_lab, job_id, logdir)
         return answer if answer["health"] == "running" and answer["step"] else None
 
-    answer = wait_for(running, 30, "it never ran")
+    answer = wait_for(running, 60, "it never ran")
     assert {one["source"] for one in answer["sources"]} == {"queue", "accounting", "event files"}
     assert answer["verdict"] in ("healthy", "insufficient")
     assert answer["would"] is None
 
+    (tmp_path / "order").write_text("finish")
     in_lab.wait_state(job_id, ["COMPLETED"], 60)
     followed = watch(in_lab, job_id, logdir, "--follow")
     assert followed.returncode == 0, followed.stdout
@@ -103,7 +104,7 @@ def test_a_watched_job_that_can_never_start_says_what_to_change(in_lab: Lab, tmp
         found = seen(in_lab, job_id, logdir)
         return found if found[0]["reason"] else None
 
-    answer, code = wait_for(waits, 20, "no reason was given")
+    answer, code = wait_for(waits, 60, "no reason was given")
     in_lab.run(["scancel", job_id])
     assert (answer["health"], code) == ("pending", 4)
     assert "time" in answer["would"]["reason"]

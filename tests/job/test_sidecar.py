@@ -121,9 +121,7 @@ def test_steps_pace_and_progress(attempt: AttemptDir, start: Callable[[str], int
     assert seen.pauses.startup_s is not None
 
 
-def test_a_stall_is_what_is_long_for_this_run(
-    attempt: AttemptDir, start: Callable[[str], int], clock: Clock
-) -> None:
+def test_a_stall_is_what_is_long_for_this_run(attempt: AttemptDir, start: Callable[[str], int], clock: Clock) -> None:
     """The same silence of two seconds: normal where pauses of one second were, a stall where they were short."""
     pid = start("import time; time.sleep(60)")
     events = Events(str(attempt.tensorboard))

@@ -62,10 +62,13 @@ class Lab:
         rows = self.run(["sacct", "-D", "-X", "-n", "-P", "-j", job, "-o", "State"]).stdout.split("\n")
         return [row.split()[0] for row in rows if row]
 
-    def wait_state(self, job: str, states: Collection[str], timeout: float = 30) -> str:
-        """Wait until the job's newest life is in one of ``states``; returns which."""
+    def wait_state(self, job: str, states: Collection[str], timeout: float = 60) -> str:
+        """Wait until the job's newest life is in one of ``states``; returns which.
+
+        Accounting may know of an end while the queue still says COMPLETING: that is waited for, too.
+        """
         deadline = time.monotonic() + timeout
-        while (seen := self.states(job))[-1:] == [] or seen[-1] not in states:
+        while (seen := self.states(job))[-1:] == [] or seen[-1] not in states or self.queued(job) == "COMPLETING":
             assert time.monotonic() < deadline, f"job {job} is {seen}, not {states}: {self.story(job)}"
             time.sleep(0.2)
         return seen[-1]
