@@ -86,7 +86,7 @@ def test_it_sees_the_curves_is_bounded_and_its_change_runs(
         return "resubmitted" in done.stdout
 
     wait_for(changed, 40, "the model's change was never made")
-    assert project.wait_for_exit(2, 40) == "completed"
+    assert project.wait_for_exit(2) == "completed"
 
     answered = project.ledger.of_kind("answered")[0].data
     assert [asked.images for asked in server.asked][1] == [Path(answered["picture"]).read_bytes()]
@@ -125,7 +125,7 @@ def test_with_the_model_down_rules_work_and_a_later_tick_answers_the_question(
     asks = submitted(tmp_path / "a", registry, site, name="asks")
     ruled = submitted(tmp_path / "r", registry, site, name="ruled", more=RULE)
     for project in (asks, ruled):
-        project.wait_until_over(1, 60)
+        project.wait_until_over(1)
 
     down = ade("tick")
 
@@ -136,7 +136,7 @@ def test_with_the_model_down_rules_work_and_a_later_tick_answers_the_question(
     assert "waits for a model" in ade("status").stdout
     assert kinds(asks)[-2:] == ["question", "unanswered"]
     assert [len(project.folder.attempts()) for project in (asks, ruled)] == [1, 2]
-    assert ruled.wait_for_exit(2, 40) == "completed"
+    assert ruled.wait_for_exit(2) == "completed"
 
     assert ade("tick", "--no-llm", "asks").returncode == 0
     assert len(asks.folder.attempts()) == 1
@@ -146,4 +146,4 @@ def test_with_the_model_down_rules_work_and_a_later_tick_answers_the_question(
     assert up.returncode == 0, up.stdout + up.stderr
     assert kinds(asks).count("question") == 1
     assert "answered" in kinds(asks)
-    assert asks.wait_for_exit(2, 40) == "completed"
+    assert asks.wait_for_exit(2) == "completed"

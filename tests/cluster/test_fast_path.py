@@ -33,7 +33,7 @@ def test_the_next_job_runs_soon(
     monkeypatch.setenv("ADE_SITE", str(tmp_path / "site.yaml"))
     project = make_project(tmp_path, kind="slurm", experiment=SLURM, config={**COOL, **fault}, fast_path=True)
     _, first = project.submit()
-    assert project.wait_for_exit(1, 60) == cause
+    assert project.wait_for_exit(1) == cause
     ended_at = load_exits(project.folder.attempt(1))[-1].ended_at
 
     began = wait_for(lambda: [start for start, _, one in lives(project) if one == "2.0"], 60, "no successor")

@@ -106,7 +106,7 @@ def test_the_trainer_can_write_its_own_folders_and_nothing_else(in_lab: Lab, tmp
     project.commit("try to write")
     project.submit()
 
-    assert project.wait_for_exit(1, 30) == "completed"
+    assert project.wait_for_exit(1) == "completed"
 
     log = "".join(path.read_text() for path in project.folder.attempt(1).logs.iterdir())
     own, foreign = json.loads(log.partition("RESULT ")[2].splitlines()[0])
@@ -158,7 +158,7 @@ def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base
     in_lab.run(["scancel", "--signal=USR2", job])
 
     wait_for(lambda: len(attempt.starts()) == 2, 60, "it was not queued again")
-    assert project.wait_for_exit(1, 60) == "completed"
+    assert project.wait_for_exit(1) == "completed"
 
     first, second = (collect([start], None).series["lr"].steps for start in attempt.starts())
     lost = first[-1] + 1 - second[0]
@@ -181,7 +181,7 @@ def test_a_job_that_would_go_over_its_gpu_hours_is_not_queued_again(in_lab: Lab,
     wait_for(lambda: collect(attempt.starts(), None).series.get("lr"), 30, "it never trained")
     in_lab.run(["scancel", "--signal=USR2", job])
 
-    assert project.wait_until_over(1, 30) == "time-limit"
+    assert project.wait_until_over(1) == "time-limit"
     record = load_exits(attempt)[-1]
     assert not record.requeued
     assert "gpu_hours" in record.detail
@@ -202,7 +202,7 @@ def test_a_job_that_got_nowhere_is_not_queued_again(in_lab: Lab, tmp_path: Path)
     wait_for(lambda: lives(project), 30, "it never started")
     in_lab.run(["scancel", "--signal=USR2", job])
 
-    assert project.wait_until_over(1, 30) == "time-limit"
+    assert project.wait_until_over(1) == "time-limit"
     record = load_exits(project.folder.attempt(1))[-1]
     assert not record.requeued
     assert record.detail == "not queued again: it made no progress in this start"
@@ -283,7 +283,7 @@ def test_an_image_that_changed_since_submit_does_not_start(in_lab: Lab, tmp_path
     image.write_bytes(b"another image")
     in_lab.run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
 
-    assert project.wait_for_exit(1, 40) == "image-changed"
+    assert project.wait_for_exit(1) == "image-changed"
 
     assert not lives(project)
 

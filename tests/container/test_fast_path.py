@@ -41,7 +41,7 @@ def test_a_trainer_that_hangs_in_its_container_tells_its_stacks(
     assert "train.py" in Path(f"/proc/{beat.trainer_pid}/cmdline").read_text()
     assert {one.name for one in proc.tree(beat.trainer_pid or 0)} == {"python3"}
 
-    assert project.wait_for_exit(1, 60) == "stalled"
+    assert project.wait_for_exit(1) == "stalled"
 
     assert "in wait_for_ever" in (attempt.path / load_exits(attempt)[-1].evidence).read_text()
     wait_for(lambda: load_heartbeats(project.folder.attempt(2)), 60, "no successor")

@@ -285,6 +285,7 @@ def lose_constraint(run: Run) -> None:
     run.submit(until_step=0)
     run.strike()
     run.lab.run(["scontrol", "update", "NodeName=n1", "AvailableFeatures=", "ActiveFeatures="])
+    run.lab.run(["scontrol", "update", f"JobId={run.job}", "StartTime=now"])
 
 
 def revive_predecessor(run: Run) -> None:

@@ -160,7 +160,7 @@ FAULTS = (
     Fault("time limit without a checkpoint", do.shorten_time_limit, "ask", LONGER, "time-limit", "workload",
           setup=_setup(sbatch=ONCE, checkpoint=None)),
     Fault("bad constraint", do.lose_constraint, "ask", WAITS, submits=True,
-          setup=_setup(constraint="rare", sbatch={"begin": "now+3"})),
+          setup=_setup(constraint="rare", sbatch={"begin": "now+1hour"})),
     Fault("over-limit time", do.submit_only, "ask", WAITS, setup=_setup(time="5:00:00"), submits=True),
     # people
     Fault("scancel by its user", do.scancel, "nothing", SIGNALLED, "cancelled"),

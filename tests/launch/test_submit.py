@@ -81,14 +81,15 @@ def test_wrong_files_create_nothing(project: Project) -> None:
 
 
 def test_a_living_experiment_is_not_submitted_twice(project: Project) -> None:
-    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 20", "steps: 900"))
+    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 20", "steps: 100000"))
     project.commit("longer")
     _, job = project.submit()
     with pytest.raises(UsageError, match=job):
         project.submit()
+    (project.folder.attempt(1).scratch / "order").write_text("finish")
     assert project.wait_until_over(1) == "completed"
     assert project.submit()[0] == 2
-    project.wait_for_exit(2)
+    project.end()
 
 
 def test_a_command_that_is_not_there_leaves_an_exit_record(project: Project) -> None:

@@ -59,7 +59,7 @@ def account(name: str, home: Path) -> Iterator[Account]:
         shutil.chown(home, name, name)
         yield Account(name, home)
     finally:
-        for _ in range(50):  # refused as long as a process of theirs lives
+        for _ in range(300):  # refused as long as a process of theirs lives
             if subprocess.run(["userdel", name], capture_output=True, timeout=30, check=False).returncode == 0:
                 break
             time.sleep(0.1)

@@ -108,7 +108,7 @@ class Project:
         ticker = Ticker(self.site, lambda kind: self.scheduler, lambda step: None, dry_run)
         return ticker.tick([self.folder])[0]
 
-    def wait_for_exit(self, attempt: int, timeout: float = 30.0) -> str:
+    def wait_for_exit(self, attempt: int, timeout: float = 60.0) -> str:
         """Wait for the attempt's final exit record; returns its cause."""
 
         def cause() -> str:
@@ -118,22 +118,24 @@ class Project:
         return wait_for(cause, timeout, f"attempt {attempt} left no final exit record")
 
     def end(self) -> None:
-        """Cancel whatever runs, and wait for it."""
+        """Cancel whatever runs, and wait for it; what had not begun leaves no record."""
         cancel(self.folder, self.scheduler, who="the test")
-        self.wait_for_exit(len(self.folder.attempts()))
+        self._wait_for_scheduler(len(self.folder.attempts()))
 
-    def wait_until_over(self, attempt: int, timeout: float = 30.0) -> str:
+    def wait_until_over(self, attempt: int, timeout: float = 60.0) -> str:
         """As `wait_for_exit`, and the scheduler knows it too."""
         cause = self.wait_for_exit(attempt, timeout)
+        self._wait_for_scheduler(attempt)
+        return cause
 
+    def _wait_for_scheduler(self, attempt: int) -> None:
         def over() -> bool:
             job = job_of(self.folder, self.ledger, attempt)
             assert job is not None
             seen = self.scheduler.observe([job])
             return conclude(seen.jobs[job.job_id], seen.queue, seen.accounting).phase == "ended"
 
-        wait_for(over, timeout, f"the scheduler does not say that attempt {attempt} has ended")
-        return cause
+        wait_for(over, 60, f"the scheduler does not say that attempt {attempt} has ended")
 
     def run_to_end(self, timeout: float = 60.0) -> list[Report]:
         """Tick until a run has ended that needs nothing more; returns the reports."""
