@@ -158,18 +158,19 @@ def run_week(
     faults: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The week in ``root`` on a running lab, with its jobs cancelled at its end. faults: these first, in their order,
-    whatever the die says."""
-    dice = random.Random(seed)  # noqa: S311 - it is a die
+    whatever the die says; one that finds nothing to hit waits for the next hour."""
+    dice, due = random.Random(seed), list(faults)  # noqa: S311 - it is a die
     with chat_server(LOWER) as chat, Watcher(root) as watcher:
         week = _begin(root, lab, members, Scene(lab, watcher, dice), chat)
         try:
             with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the week early; what there was is judged
                 for number in range(ticks):
-                    began = time.monotonic()
+                    began, befallen = time.monotonic(), len(week.scene.faults)
                     week.scene.tick = number
-                    week.hour(
-                        faults[number] if number < len(faults) else draw(dice) if dice.random() < A_FAULT else None
-                    )
+                    wanted = due[0] if due else draw(dice) if dice.random() < A_FAULT else None
+                    week.hour(wanted)
+                    if due and (not wanted or len(week.scene.faults) > befallen):
+                        due.pop(0)
                     time.sleep(max(0.0, every_s - (time.monotonic() - began)))
             return _end(week, chat)
         finally:
