@@ -85,7 +85,7 @@ def test_it_sees_the_curves_is_bounded_and_its_change_runs(
         assert done.returncode == 0, done.stdout + done.stderr
         return "resubmitted" in done.stdout
 
-    wait_for(changed, 40, "the model's change was never made")
+    wait_for(changed, 60, "the model's change was never made")
     assert project.wait_for_exit(2) == "completed"
 
     answered = project.ledger.of_kind("answered")[0].data

@@ -18,7 +18,7 @@ from tests.conftest import cannot_run
 from tests.support.lab import SLURM_LAB, Lab, lab_in, slurm_lab
 
 # The nodes of all labs that have cgroups share one folder of the machine: one worker runs what starts jobs there
-pytestmark = pytest.mark.xdist_group("cgroups")
+pytestmark = [pytest.mark.xdist_group("cgroups"), pytest.mark.timeout(300)]
 AS_ROOT = os.geteuid() == 0
 # Into a file: srun stops passing output on when its job is cancelled. The grandchild ends by itself: once orphaned,
 # it is nobody's on a node without cgroups, and would hold its job in COMPLETING.
@@ -57,7 +57,7 @@ def signalled(lab: Lab, partition: str) -> set[str]:
     return set(said.read_text().split()) - {"ready"}
 
 
-def wait_until(is_so: Callable[[], bool], timeout: float = 30) -> None:
+def wait_until(is_so: Callable[[], bool], timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not is_so():
         assert time.monotonic() < deadline, f"not so after {timeout} s"
@@ -117,7 +117,7 @@ def test_preemption_requeues(lab: Lab) -> None:
     lab.wait_state(spot, {"RUNNING"})
     main = lab.sbatch("sleep 1", *pinned)
     assert lab.wait_state(main, {"COMPLETED"}) == "COMPLETED"
-    assert lab.wait_state(spot, {"COMPLETED"}, timeout=40) == "COMPLETED"
+    assert lab.wait_state(spot, {"COMPLETED"}) == "COMPLETED"
     assert lab.states(spot) == ["PREEMPTED", "COMPLETED"]
 
 
@@ -284,7 +284,7 @@ def test_an_ordinary_user_needs_no_root(as_nobody: tuple[Path, list[str], dict[s
         scripts/slurm-lab down --dir lab
     """
     done = subprocess.run(
-        [*prefix, "bash", "-c", script], env=env, capture_output=True, text=True, timeout=100, check=False
+        [*prefix, "bash", "-c", script], env=env, capture_output=True, text=True, timeout=250, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "n4: like the others" in done.stdout

@@ -154,7 +154,7 @@ def test_a_requeued_job_continues_where_it_was(in_lab: Lab, tmp_path: Path, base
     project = on_slurm(tmp_path, image=base_image, partition=partition, config={**LEARNS, "steps": 600, "step_s": 0.02})
     _, job = project.submit()
     attempt = project.folder.attempt(1)
-    wait_for(lambda: len(collect(attempt.starts(), None).series.get("lr", ())) > 60, 30, "it never trained")
+    wait_for(lambda: len(collect(attempt.starts(), None).series.get("lr", ())) > 60, 60, "it never trained")
     in_lab.run(["scancel", "--signal=USR2", job])
 
     wait_for(lambda: len(attempt.starts()) == 2, 60, "it was not queued again")
@@ -178,7 +178,7 @@ def test_a_job_that_would_go_over_its_gpu_hours_is_not_queued_again(in_lab: Lab,
     project.commit()
     _, job = project.submit()
     attempt = project.folder.attempt(1)
-    wait_for(lambda: collect(attempt.starts(), None).series.get("lr"), 30, "it never trained")
+    wait_for(lambda: collect(attempt.starts(), None).series.get("lr"), 60, "it never trained")
     in_lab.run(["scancel", "--signal=USR2", job])
 
     assert project.wait_until_over(1) == "time-limit"
@@ -199,7 +199,7 @@ def test_a_job_that_got_nowhere_is_not_queued_again(in_lab: Lab, tmp_path: Path)
     project.write("experiment.yaml", yaml.safe_dump({**fields, "command": ["sleep", "300"]}))
     project.commit("only sleep")
     _, job = project.submit()
-    wait_for(lambda: lives(project), 30, "it never started")
+    wait_for(lambda: lives(project), 60, "it never started")
     in_lab.run(["scancel", "--signal=USR2", job])
 
     assert project.wait_until_over(1) == "time-limit"
@@ -213,7 +213,7 @@ def test_a_cancelled_job_stays_cancelled(in_lab: Lab, tmp_path: Path) -> None:
     """scancel sends TERM as preemption does; a requeue then would bring the job back from the dead."""
     project = on_slurm(tmp_path, config={**LEARNS, "steps": 4000})
     _, job = project.submit()
-    wait_for(lambda: lives(project), 30, "it never started")
+    wait_for(lambda: lives(project), 60, "it never started")
     in_lab.run(["scancel", job])
 
     assert project.wait_until_over(1) == "cancelled"
@@ -232,7 +232,7 @@ def test_no_key_of_the_submitter_is_anywhere(in_lab: Lab, tmp_path: Path, monkey
     _, job = project.submit()
     attempt = project.folder.attempt(1)
     beat = wait_for(
-        lambda: next((beat for beat in load_heartbeats(attempt) if beat.trainer_pid), None), 30, "it never started"
+        lambda: next((beat for beat in load_heartbeats(attempt) if beat.trainer_pid), None), 60, "it never started"
     )
 
     assert canary.encode() not in Path(f"/proc/{beat.trainer_pid}/environ").read_bytes()
@@ -241,7 +241,7 @@ def test_no_key_of_the_submitter_is_anywhere(in_lab: Lab, tmp_path: Path, monkey
         text = in_lab.run(["sacct", "-j", job, "--env-vars"]).stdout
         return text if "PATH=" in text else ""
 
-    assert canary not in wait_for(stored, 20, "accounting stored no environment")
+    assert canary not in wait_for(stored, 60, "accounting stored no environment")
     project.tick()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()]
     assert canary not in project.git("log", "--all", "--patch")

@@ -30,7 +30,7 @@ def test_a_trainer_that_hangs_in_its_container_tells_its_stacks(
     project = make_project(
         tmp_path,
         experiment={"image": str(base), "command": command, "stall_floor": "3s"},
-        config={"optimizer": {"lr": 0.05}, "steps": 4000, "hang_at": 200},
+        config={"optimizer": {"lr": 0.05}, "steps": 100_000},
         fast_path=True,
     )
     project.submit()
@@ -40,9 +40,10 @@ def test_a_trainer_that_hangs_in_its_container_tells_its_stacks(
     )
     assert "train.py" in Path(f"/proc/{beat.trainer_pid}/cmdline").read_text()
     assert {one.name for one in proc.tree(beat.trainer_pid or 0)} == {"python3"}
+    (attempt.scratch / "order").write_text("deadlock")
 
     assert project.wait_for_exit(1) == "stalled"
 
-    assert "in wait_for_ever" in (attempt.path / load_exits(attempt)[-1].evidence).read_text()
+    assert "in deadlock" in (attempt.path / load_exits(attempt)[-1].evidence).read_text()
     wait_for(lambda: load_heartbeats(project.folder.attempt(2)), 60, "no successor")
     project.end()

@@ -124,7 +124,7 @@ class Lab:
         """Change what accounting remembers, where no command can."""
         self.run(["mariadb", f"--defaults-file={self.root}/etc/my.cnf", "slurm_acct", "-e", statement])
 
-    def _until(self, is_so: Callable[[], bool], message: str, timeout: float = 30) -> None:
+    def _until(self, is_so: Callable[[], bool], message: str, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
         while not is_so():
             assert time.monotonic() < deadline, message
