@@ -151,13 +151,12 @@ class Project:
 
 
 def wait_for(condition: Any, timeout: float, message: str) -> Any:
-    """Poll until ``condition()`` is true; returns what it gave."""
+    """Poll until ``condition()`` is true; returns what it gave. It is asked once more after the time is up."""
     until = time.monotonic() + timeout
-    while time.monotonic() < until:
-        if result := condition():
-            return result
+    while not (result := condition()):
+        assert time.monotonic() < until, message
         time.sleep(0.05)
-    raise AssertionError(message)
+    return result
 
 
 def make_project(
