@@ -66,8 +66,9 @@ agent: {model: scripted, vision_model: scripted-vision, where: WHERE}
 
 @dataclass(frozen=True)
 class Cluster:
-    """The login node, and by whom it is reached."""
+    """The login node, by whom it is reached, and the Slurm behind it."""
 
+    lab: Lab
     login: LoginNode
     person: Account
     model: ChatServer
@@ -83,6 +84,12 @@ class Cluster:
         settings = [f"{name}={value}" for name, value in env.items()]
         line = shlex.join(["env", *settings, f"{self.login.home}/{VENV}/bin/ade-hpc", *words])
         return self.person.starts(["ssh", "login", f"cd project && {line}"], {"PATH": PATH})
+
+    def has_run(self, said: str) -> None:
+        """Wait until the job that a command has named has left the queue: its log ends a little earlier."""
+        job = re.search(r"\b(?:as|is) job (\d+)", said)
+        assert job is not None, said
+        self.lab.wait_state(job[1], ["COMPLETED"])
 
 
 @pytest.fixture
@@ -107,7 +114,7 @@ def cluster(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         project_in(person.home, "laptop")
         project_in(login.home, "tick")
         person.owns(person.home)
-        yield Cluster(login, person, model)
+        yield Cluster(lab, login, person, model)
 
 
 def project_in(home: Path, where: str) -> None:
@@ -153,12 +160,14 @@ def from_the_laptop(cluster: Cluster) -> dict[str, Any]:
     assert followed.returncode == 0, followed.stderr
     assert "tiny: attempt 1 is job" in followed.stdout
     assert "starts at step 0 with lr 0.5" in followed.stdout
+    cluster.has_run(followed.stdout)
     scheduled = cluster.by_hand("tick")
     assert scheduled.returncode == 0, scheduled.stdout + scheduled.stderr
     assert "waits for a model" in cluster.ade("status").stdout
     repaired = cluster.ade("tick")
     assert "resubmitted" in repaired.stdout, repaired.stdout + repaired.stderr
     assert "with lr 0.05" in cluster.ade("logs", "tiny", "--follow").stdout
+    cluster.has_run(repaired.stdout)
     assert cluster.ade("tick").returncode == 0
     return {word: json.loads(cluster.ade(word, "tiny", "--json").stdout) for word in ("status", "history")}
 
@@ -172,11 +181,13 @@ def at_the_login_node(cluster: Cluster) -> dict[str, Any]:
     }
     followed = cluster.by_hand("submit", "experiment.yaml", "--follow", **env)
     assert followed.returncode == 0, followed.stderr
+    cluster.has_run(followed.stdout)
     scheduled = cluster.by_hand("tick", "--no-llm", **env)
     assert scheduled.returncode == 0, scheduled.stdout + scheduled.stderr
     repaired = cluster.by_hand("tick", **env)
     assert "resubmitted" in repaired.stdout, repaired.stdout + repaired.stderr
     cluster.by_hand("logs", "tiny", "--follow", **env)
+    cluster.has_run(repaired.stdout)
     cluster.by_hand("tick", **env)
     return {word: json.loads(cluster.by_hand(word, "tiny", "--json", **env).stdout) for word in ("status", "history")}
 
