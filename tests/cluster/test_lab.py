@@ -18,7 +18,7 @@ from tests.conftest import cannot_run
 from tests.support.lab import SLURM_LAB, Lab, lab_in, slurm_lab
 
 # The nodes of all labs that have cgroups share one folder of the machine: one worker runs what starts jobs there
-pytestmark = [pytest.mark.xdist_group("cgroups"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("cgroups")
 AS_ROOT = os.geteuid() == 0
 # Into a file: srun stops passing output on when its job is cancelled. The grandchild ends by itself: once orphaned,
 # it is nobody's on a node without cgroups, and would hold its job in COMPLETING.

@@ -15,7 +15,7 @@ from tests.support.lab import Lab
 from tests.support.newcomer import walk
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_the_quick_start_on_a_cluster(
     in_lab: Lab, scrontab_program: Path, isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,6 @@ def state() -> dict[str, object]:
     return dict(json.loads(ade("schedule", "status", "--json").stdout))
 
 
-@pytest.mark.timeout(300)
 def test_the_scheduled_tick_repairs_a_diverging_run_by_itself(scrontab: Path, in_lab: Lab, tmp_path: Path) -> None:
     """Installed, fires on the minute, ticks, repairs within two firings; the log and the dead-man file tell it."""
     project = make_project(

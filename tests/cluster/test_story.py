@@ -59,7 +59,6 @@ def test_a_diverging_run_is_repaired_in_its_container(in_lab: Lab, tmp_path: Pat
 
 
 @pytest.mark.container
-@pytest.mark.timeout(300)
 def test_torch_trains_in_the_image(in_lab: Lab, tmp_path: Path, trainer_image: Path) -> None:
     """The example trainer in the image of trainer.def: sacct, heartbeat, exit record and TensorBoard agree."""
     project = on_slurm(tmp_path, image=trainer_image, experiment={"mem": "2500M"})
@@ -115,7 +114,6 @@ def test_the_trainer_can_write_its_own_folders_and_nothing_else(in_lab: Lab, tmp
 
 
 @pytest.mark.container
-@pytest.mark.timeout(300)
 def test_a_two_process_torchrun_job_on_one_node(in_lab: Lab, tmp_path: Path, trainer_image: Path) -> None:
     project = on_slurm(tmp_path, image=trainer_image, experiment={"mem": "3500M", "cpus_per_task": 2})
     project.write(

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ade_hpc.store.ledger import append
 from benchmarks import week_oracle as oracle
 from benchmarks.week import run_week
@@ -28,7 +26,6 @@ FAULTS = (
 )
 
 
-@pytest.mark.timeout(300)
 def test_twelve_hours_with_faults(lab: Lab, tmp_path: Path) -> None:
     """No overlap, no budget or cap exceeded, nobody forgotten, and the report says what accounting says."""
     members = [member for member in CAST if member.name in NAMES]

@@ -41,7 +41,7 @@ def _type(lines: str, home: Path, environ: Mapping[str, str]) -> str:
     env = {**environ, "HOME": str(home), "PATH": f"{bin_folder}:{environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-e", "-x", "-c", lines], env=env, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=100, check=False,
+        text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
