@@ -151,11 +151,13 @@ class Project:
 
 
 def wait_for(condition: Any, timeout: float, message: str) -> Any:
-    """Poll until ``condition()`` is true; returns what it gave. It is asked once more after the time is up."""
+    """Poll until ``condition()`` is true; returns what it gave. It is looked at once more after the time is up."""
     until = time.monotonic() + timeout
+    late = False
     while not (result := condition()):
-        assert time.monotonic() < until, message
+        assert not late, message
         time.sleep(0.05)
+        late = time.monotonic() > until
     return result
 
 

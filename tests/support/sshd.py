@@ -183,7 +183,7 @@ def free_port() -> int:
 
 
 def _wait_for(port: int, root: Path, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    for _ in range(100):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
             return
         if process.poll() is not None:
