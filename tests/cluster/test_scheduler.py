@@ -306,8 +306,8 @@ def test_a_daemon_that_is_down_is_silence(cluster, in_lab, tmp_path, monkeypatch
     cluster.wait(ref, "ended")
     with monkeypatch.context() as patched:
         patched.setenv("SLURM_CONF", client_conf(in_lab, tmp_path, line, value))
-        seen = cluster.scheduler(timeout=2).observe([ref])
-        lookup = cluster.scheduler(timeout=2).find("nobody.has.this.name", time.time())
+        seen = cluster.scheduler(timeout=4).observe([ref])
+        lookup = cluster.scheduler(timeout=4).find("nobody.has.this.name", time.time())
     assert (seen.queue.answer, seen.accounting.answer) == answers
     assert not lookup.answered
     if answers[0] == "failed":
