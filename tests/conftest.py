@@ -11,11 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER_MARKERS = ("cluster", "container")
-FOREIGN = re.compile(r"^(ADE|GIT|SLURM|SBATCH|SRUN|SALLOC|SACCT|SQUEUE|LANGCHAIN|LANGSMITH|OPENAI|XDG)_|_API_KEY$")
+FOREIGN = re.compile(
+    r"^(ADE|GIT|SLURM|SBATCH|SRUN|SALLOC|SACCT|SQUEUE|LANGCHAIN|LANGSMITH|OPENAI|XDG)_|_API_KEY$"
+    r"|^(COLUMNS|LINES|NO_COLOR|FORCE_COLOR)$|(?i:_proxy)$"  # no proxy: the servers of the tests are on this machine
+)
 OURS = ("ADE_REQUIRE_ALL",)
 GIT_CONFIG = "[user]\n\tname = A Tester\n\temail = tester@example.org\n[init]\n\tdefaultBranch = main\n"
 
@@ -65,7 +70,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure() -> None:
-    """Find daemons and Apptainer where they are installed, whatever the PATH of whoever runs the tests."""
+    """Find daemons and Apptainer where they are installed, whatever the PATH of whoever runs the tests; and let no
+    property fail because the machine stood still for a moment."""
+    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    hypothesis.settings.load_profile("patient")
     os.environ["PATH"] = ":".join([os.environ.get("PATH", "/usr/bin:/bin"), "/opt/apptainer/bin", "/usr/sbin", "/sbin"])
 
 
@@ -76,6 +84,12 @@ def pytest_configure() -> None:
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home of its own, a neutral git, and no key, job, cluster or setting of the caller. Returns the home."""
     home = tmp_path_factory.mktemp("home")
+    isolate(home, monkeypatch)
+    return home
+
+
+def isolate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a fixture of a wider scope, which comes before that of the test."""
     for name in [name for name in os.environ if FOREIGN.search(name) and name not in OURS]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
@@ -84,4 +98,3 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     (home / "gitconfig").write_text(GIT_CONFIG)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    return home

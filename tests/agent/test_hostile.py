@@ -27,7 +27,9 @@ CONFIG = "# mine\noptimizer:\n  lr: 0.1  # start here\n  clip: 1.0\nseed: 0\n"
 
 
 @pytest.mark.timeout(120 + TOOLS_EXAMPLES)
-@settings(max_examples=TOOLS_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=TOOLS_EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(calls=sequences)
 def test_whatever_tools_are_called_at_most_one_bounded_line_would_change(tmp_path: Path, calls: list[Any]) -> None:
     one = situation(tmp_path / "x.png")

@@ -124,7 +124,6 @@ def _script(folder: ExperimentDir, number: int) -> str:
 @pytest.mark.timeout(120 + 3 * LOOP_EXAMPLES)
 @settings(
     max_examples=LOOP_EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # to shrink one takes minutes
 )

@@ -49,7 +49,7 @@ def files(draw: st.DrawFn) -> list[bytes]:
     return logged
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(files())
 def test_every_value_is_what_tensorboard_reads(payloads: list[bytes]) -> None:
     """Tags, steps, wall times and values of mixed files agree with EventAccumulator, exactly."""
@@ -60,7 +60,7 @@ def test_every_value_is_what_tensorboard_reads(payloads: list[bytes]) -> None:
         assert not curves.notes
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(files())
 def test_both_paths_read_the_same(payloads: list[bytes]) -> None:
     """The vectorised path gives what the plain one gives, in the same order."""

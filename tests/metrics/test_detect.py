@@ -100,7 +100,7 @@ values = arrays(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(TAGS), values), st.sampled_from([None, "min", "max"]), st.integers(0, 2**31))
 def test_no_curve_makes_it_fall_over(data: dict[str, np.ndarray], goal: str | None, seed: int) -> None:
     """Any numbers, any clock, any steps that do not go back: an answer in strict JSON, the same each time."""

@@ -176,7 +176,7 @@ def test_an_outline_keeps_every_extreme(values: np.ndarray, width: int) -> None:
     assert bool(len(shape.high)) == bool((values > 1e100).any())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(values=VALUES)
 def test_any_series_can_be_drawn(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray) -> None:
     """No array of doubles makes the axes fail."""

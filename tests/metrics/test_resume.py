@@ -58,7 +58,7 @@ def test_every_split_gives_the_cold_read(tmp_path: Path) -> None:
         assert said(folder, cache) == whole, split
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 400), min_size=1, max_size=8))
 def test_a_growing_file_is_always_known_as_far_as_it_goes(seed: int, growth: list[int]) -> None:
     """At every tick the cached curves are those of a cold read of what is there."""

@@ -133,7 +133,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(changes=changes, action=st.sampled_from(["change", "restart", "stop"]))
 def test_whatever_is_proposed_only_bounded_changes_pass(changes: list[Change], action: str) -> None:
     """Judged by an oracle of its own, not by the guard's words."""

@@ -40,7 +40,7 @@ words = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(words)
 def test_a_login_shell_makes_the_same_arguments_of_it(arguments: list[str]) -> None:
     line = command_line(["printf", "%s\\0", "start", *arguments])
@@ -68,7 +68,7 @@ usable = names.map(lambda name: name.replace("/", "|")).filter(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(usable, usable, st.binary(max_size=100))
 def test_a_file_of_any_name_arrives_there_and_comes_back(folder: str, name: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as top, contextlib.chdir(top):

@@ -285,7 +285,7 @@ def put(document: Any, place: tuple[Any, ...], value: Scalar) -> Any:
     return document
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(configs(), st.data())
 def test_in_any_config_one_value_differs_and_at_most_one_line(text: str, data: st.DataObject) -> None:
     document = yaml.safe_load(text)
@@ -307,7 +307,7 @@ def test_in_any_config_one_value_differs_and_at_most_one_line(text: str, data: s
     assert edited.count("\r") == text.count("\r")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from("ab:-[]{},&*!|>'\"#%@` \n\t0.1e_?<~\\\u2028\ufeff\x01"), max_size=40))
 def test_any_text_is_read_or_refused_in_one_sentence(text: str) -> None:
     values = attempt(lambda: flatten(text))
