@@ -13,6 +13,7 @@ from ade_hpc.launch.parent import last_healthy
 from ade_hpc.metrics.collect import collect
 from ade_hpc.report.history import attempts
 from ade_hpc.store.records import load_attempt
+from tests.conftest import isolate
 from tests.support.project import Project, make_project
 
 CHECKPOINT = {"pattern": "step-{step}.pt", "resume": "--resume {path}", "signal": "SIGUSR1"}
@@ -31,9 +32,11 @@ def make(root: Path, *, weights: bool, **config: object) -> Project:
 @pytest.fixture(scope="module")
 def mended(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Its trainer takes the learning rate from what it resumes, whatever the config says."""
-    project = make(tmp_path_factory.mktemp("weights"), weights=True, ignore_config=True)
-    project.submit()
-    assert project.run_to_end()[-1].health.cause == "completed"
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory.mktemp("home"), patch)
+        project = make(tmp_path_factory.mktemp("weights"), weights=True, ignore_config=True)
+        project.submit()
+        assert project.run_to_end()[-1].health.cause == "completed"
     return project
 
 
