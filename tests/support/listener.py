@@ -26,7 +26,8 @@ class Listener:
         return [str(one["message"]) for one in self.heard]
 
     def address(self, token: str) -> str:
-        return f"json://localhost:{self.port}/{token}"
+        """Of apprise, with more patience than its four seconds."""
+        return f"json://localhost:{self.port}/{token}?cto=60&rto=60"
 
 
 @contextmanager

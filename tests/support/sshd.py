@@ -149,7 +149,7 @@ def _running(root: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         children = [one for pid in _below(process.pid) if (one := Process.current(pid))]
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         for child in children:
             child.send(15)
 
@@ -183,11 +183,10 @@ def free_port() -> int:
 
 
 def _wait_for(port: int, root: Path, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(100):
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
             return
-        if process.poll() is not None:
-            break
         time.sleep(0.05)
     raise AssertionError(f"sshd did not start: {(root / 'log').read_text()}")
 
