@@ -23,7 +23,7 @@ from ade_hpc.supervisor.record import decision_json, finding_json
 from ade_hpc.supervisor.recorded import Simulated, recorded
 from ade_hpc.supervisor.tick import Ticker
 from curves_lab.record import unpacked
-from tests.support.project import REPOSITORY, Project, make_project
+from tests.support.project import REPOSITORY, Project, make_project, wait_for
 
 RUNS = {  # of tests/metrics/curves, and what is wrong with them
     "elman_climbs-0": "diverging",
@@ -114,14 +114,18 @@ def in_order(series: Mapping[str, Any]) -> list[tuple[str, int, str]]:
 
 
 def tick_until_all_have_ended(projects: list[Project]) -> None:
+    """No run ends by itself before a tick has seen all of it."""
     ticker = Ticker(projects[0].site, lambda kind: projects[0].scheduler, lambda step: None)
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
+
+    def ended() -> bool:
+        scratches = [project.folder.attempt(1).scratch for project in projects]
+        played = [scratch for scratch in scratches if (scratch / "played").exists()]
         reports = ticker.tick([project.folder for project in projects])
-        if all(report.health.verdict == "ended" for report in reports):
-            return
-        time.sleep(0.3)
-    raise AssertionError(f"they did not end: {reports}")
+        for scratch in played:
+            (scratch / "seen").touch()
+        return all(report.health.verdict == "ended" for report in reports)
+
+    wait_for(ended, 90, "they did not end")
 
 
 def test_recorded_runs_of_the_laboratory_are_decided_again_as_they_were(tmp_path: Path) -> None:
