@@ -30,7 +30,7 @@ from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import append
 from tests.metrics.event_files import NAME, scalar, write
-from tests.support.project import Project, make_project
+from tests.support.project import Project, lives, make_project, wait_for
 
 NOW = 1.7e9
 HOSTILE = '<script>alert(1)</script>"><img src=https://evil.example/x onerror=alert(2)>\x1b[2J\u202e&amp;'
@@ -188,12 +188,13 @@ def test_a_ledger_of_another_version_stops_only_itself(tmp_path: Path) -> None:
 
 
 def test_a_live_experiment_that_no_tick_looks_at_is_noticed(tmp_path: Path) -> None:
-    project = make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 40})
+    project = make_project(tmp_path, config={"optimizer": {"lr": 0.05}, "steps": 100_000})
     project.submit()
+    wait_for(lambda: lives(project), 60, "it never started")
     project.tick()
     later = gather(project.folder, project.site, now=time.time() + 5 * 3600)
     assert any("No tick has looked at it for 5 hours" in need for need in later.needs)
-    project.wait_for_exit(1)
+    project.end()
 
 
 def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:

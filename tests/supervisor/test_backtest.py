@@ -28,7 +28,7 @@ from ade_hpc.supervisor.backtest import Replay, as_json, replay
 from ade_hpc.supervisor.record import decision_json, finding_json
 from ade_hpc.supervisor.recorded import Moment, recorded, simulated
 from tests.metrics.event_files import NAME, frame, points, restart, scalar, version, write
-from tests.support.project import PREFERENCES, Project, make_project
+from tests.support.project import PREFERENCES, Project, make_project, wait_for
 
 START, HOUR = 1.7e9, 3600.0
 
@@ -112,13 +112,8 @@ def test_a_pause_is_part_of_the_past(tmp_path: Path) -> None:
 
 
 def _tick_until_waiting(project: Project) -> str:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        project.tick()
-        if waiting := project.ledger.of_kind("waiting"):
-            return str(waiting[-1].data["id"])
-        time.sleep(0.3)
-    raise AssertionError("nothing was proposed")
+    waiting = wait_for(lambda: project.tick() and project.ledger.of_kind("waiting"), 60, "nothing was proposed")
+    return str(waiting[-1].data["id"])
 
 
 @dataclass(frozen=True)
