@@ -26,7 +26,7 @@ from ade_hpc.store.records import load_attempt
 from ade_hpc.supervisor.reports import Report
 from ade_hpc.supervisor.tick import Ticker
 from tests.support.chat_server import KEY, ChatServer, call, chat_server, fail, say
-from tests.support.project import REPOSITORY, Project, make_project, wait_for
+from tests.support.project import REPOSITORY, Project, lives, make_project, wait_for
 
 PREFERENCES = """# What I want
 
@@ -76,7 +76,7 @@ def tick_until_trouble(project: Project, *, llm: bool = True) -> Report:
         report = tick(project, llm=llm)
         return report if report.findings and (report.question or report.decision or report.done) else None
 
-    found: Report = wait_for(troubled, 40.0, "no question came up")
+    found: Report = wait_for(troubled, 60.0, "no question came up")
     return found
 
 
@@ -193,6 +193,7 @@ def test_a_quiet_day_costs_nothing(tmp_path: Path, server: ChatServer) -> None:
     """24 ticks over a healthy but noisy run, with prose that asks for judgement: no question, no call."""
     project = make(tmp_path, server, config={"optimizer": {"lr": 0.05}, "steps": 100_000, "noise": 0.15})
     starts = project.folder.attempt(1)
+    wait_for(lambda: lives(project), 60.0, "no heartbeat told of the trainer")
     reports = []
     for hour in range(1, 25):
         reached = partial(_has_logged, starts, 20 * hour)

@@ -99,17 +99,17 @@ def test_the_caps_of_the_site_hold_for_people_too(project: Project, tmp_path: Pa
 
 
 def test_a_cancelled_experiment_stays_ended_until_it_is_submitted_again(tmp_path: Path, project: Project) -> None:
-    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 60", "steps: 5000"))
+    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 60", "steps: 100000"))
     project.commit("a long run")
     ade("submit", "experiment.yaml", cwd=project.path)
-    wait_for(lambda: list(project.folder.attempt(1).exits.glob("*")) or _is_training(project), 20, "it never started")
+    wait_for(lambda: list(project.folder.attempt(1).checkpoints.glob("*.pt")), 60, "it never trained")
 
     again = ade("submit", "experiment.yaml", cwd=project.path)
     assert again.returncode == 2
     assert "ade-hpc cancel tiny" in again.stderr
 
     assert ade("cancel", "tiny").returncode == 0
-    assert project.wait_for_exit(1) in ("cancelled", "superseded")
+    assert project.wait_until_over(1) in ("cancelled", "superseded")
     assert ade("tick").returncode == 0
     assert project.ledger.of_kind("cancel")
 
@@ -128,10 +128,6 @@ def test_who_cancels_a_run_that_has_crashed_has_decided_about_it(tmp_path: Path,
     assert ade("submit", "experiment.yaml", cwd=project.path).returncode == 0
     assert len(project.folder.attempts()) == 2
     ade("cancel", "tiny")
-
-
-def _is_training(project: Project) -> bool:
-    return any(project.folder.attempt(1).checkpoints.glob("*.pt"))
 
 
 def test_commands_of_slurm_without_a_cluster_are_said_at_once(

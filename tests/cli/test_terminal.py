@@ -35,7 +35,7 @@ def on_a_terminal(columns: int, *words: str, **env: str) -> str:
             seen += more
     except OSError:
         pass  # how Linux says that nobody holds the other end any more (pty(7))
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     os.close(primary)
     return seen.decode().replace("\r\n", "\n")
 

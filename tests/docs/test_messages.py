@@ -61,7 +61,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("ADE_SITE", str(tmp_path / "site.yaml"))
     monkeypatch.setenv("ADE_REGISTRY", str(tmp_path / "registry"))
     (tmp_path / "site.yaml").write_text("scheduler: local\nheartbeat_interval: 1s\nmax_submissions_per_hour: 100\n")
-    return make_project(tmp_path, mode="observe", config={"steps": 5000})
+    return make_project(tmp_path, mode="observe", config={"steps": 100_000})
 
 
 def quoted(beginning: str) -> re.Pattern[str]:
@@ -87,7 +87,7 @@ def test_the_messages_of_a_first_day(project: Project, tmp_path: Path) -> None:
     assert ade("submit", "experiment.yaml", cwd=project.path).returncode == 0
     says("is alive", "submit", "experiment.yaml", code=2)
     says("nothing of", "approve", "tiny", code=2)
-    wait_for(lambda: list(project.folder.attempt(2).checkpoints.glob("*")), 30, "it never trained")
+    wait_for(lambda: list(project.folder.attempt(2).checkpoints.glob("*")), 60, "it never trained")
     assert ade("cancel", "tiny").returncode == 0
     project.wait_until_over(2)
     (project.path / "preferences.md").chmod(0o666)
