@@ -37,6 +37,7 @@ _FORGOTTEN = [
 _CONFIG = {
     "core.hooksPath": "/dev/null",  # not even reference-transaction, which plumbing runs too
     "core.fsmonitor": "false",  # may name a program
+    "core.filesRefLockTimeout": "5000",  # milliseconds; after git's own 100 a slow disk would count as somebody's lock
     "core.splitIndex": "false",  # would leave a shared index in the user's .git
     "commit.gpgSign": "false",
     "log.showSignature": "false",

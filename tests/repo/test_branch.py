@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ade_hpc.errors import RepoError
+from ade_hpc.repo import project as rim
 from ade_hpc.repo.branch import commit_file, freeze, log, open_project, read_file, tip, tree_of
 from ade_hpc.repo.edit import set_scalar
 
@@ -230,7 +231,7 @@ def test_of_twenty_at_once_exactly_one_wins_and_nothing_is_lost(repo) -> None:
     barrier = threading.Barrier(20)
 
     def attempt(number: int) -> str | RepoError:
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=100)
         try:
             return change(repo, parent, lr=0.01 + number / 1000, trailers={"Ade-Attempt": str(number)})
         except RepoError as error:
@@ -249,12 +250,21 @@ def test_twenty_recoveries_of_one_commit_make_one_commit(repo) -> None:
     barrier = threading.Barrier(20)
 
     def attempt(_: int) -> str:
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=100)
         return change(repo, parent)
 
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(attempt, range(20))) == {repo.tip()}
     assert repo.parents(repo.tip()) == [parent]
+
+
+def test_a_branch_that_another_git_holds_for_a_moment_is_waited_for(repo) -> None:
+    parent = start(repo)
+    lock = repo.write(".git/refs/heads/ade/exp.lock", "")
+    done = threading.Timer(0.7, lock.unlink)
+    done.start()
+    assert change(repo, parent) == repo.tip()
+    done.join()
 
 
 def test_a_repeated_commit_is_the_same_commit(repo) -> None:
@@ -299,7 +309,10 @@ def test_the_branch_has_a_reflog(repo) -> None:
         ),
     ],
 )
-def test_a_branch_that_can_not_be_made(repo, prepare: Callable[..., object], said: str) -> None:
+def test_a_branch_that_can_not_be_made(
+    repo, prepare: Callable[..., object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(rim._CONFIG, "core.filesRefLockTimeout", "100")
     old = repo.head
     prepare(repo)
     repo.write("new", "new")
