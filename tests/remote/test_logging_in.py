@@ -7,6 +7,7 @@ import contextlib
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from ade_hpc.errors import HostSilent, RemoteError
 from ade_hpc.remote.connect import connect
 from ade_hpc.remote.installed import COMMAND
 from tests.conftest import cannot_run
-from tests.support.sshd import Laptop, LoginNode, free_port, keygen, login_node
+from tests.support.sshd import Laptop, LoginNode, keygen, login_node
 
 pytestmark = pytest.mark.sshd
 ALICE = f"ade-{os.getpid()}"
@@ -58,9 +59,11 @@ def test_a_key_that_is_not_wanted_and_no_key_are_said(laptop: Laptop, login: Log
 
 
 def test_a_host_that_does_not_answer_is_silent(laptop: Laptop, login: LoginNode) -> None:
-    laptop.add("gone", login, f"Port {free_port()}")
-    with pytest.raises(HostSilent, match=r"gone: no SSH connection to 127.0.0.1 port"):
-        who("gone")
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        laptop.add("gone", login, f"Port {bound.getsockname()[1]}")
+        with pytest.raises(HostSilent, match=r"gone: no SSH connection to 127.0.0.1 port"):
+            who("gone")
 
 
 def test_one_gets_through_jumps_and_proxies_as_ssh_does(laptop: Laptop, login: LoginNode, inner: LoginNode) -> None:
@@ -103,15 +106,15 @@ def test_an_agent_answers_for_a_key_with_a_passphrase(
 @contextlib.contextmanager
 def agent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     path = folder / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE)
+    assert process.stdout
     try:
-        while not path.exists():
-            assert process.poll() is None
+        assert process.stdout.readline(), "it listens before it says where"
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=60)
 
 
 def add_key(key: Path, folder: Path) -> None:
@@ -169,4 +172,4 @@ def at_a_terminal(seen: str, typed: str, *words: str) -> tuple[int, str]:
                 os.write(master, typed.encode())
                 typed = ""
     os.close(master)
-    return process.wait(30), shown.decode()
+    return process.wait(60), shown.decode()

@@ -58,7 +58,7 @@ def over(sent: Sent) -> ExperimentDir:
     folder = ExperimentDir(Path(sent.receipt["run_dir"]))
     attempt = folder.attempt(sent.receipt["attempt"])
     wait_for(
-        lambda: [one for one in attempt.exits.glob("*.json") if json.loads(one.read_text())["final"]], 30, "no end"
+        lambda: [one for one in attempt.exits.glob("*.json") if json.loads(one.read_text())["final"]], 60, "no end"
     )
     return folder
 
@@ -81,13 +81,13 @@ def test_the_committed_tree_runs_there_and_the_next_one_after_it(project: Projec
         0
     }
 
-    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 20", "steps: 3000"))
+    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 20", "steps: 100000"))
     with pytest.raises(RepoError, match="--allow-dirty"):
         submit(project)
     second = submit(project, allow_dirty=True)
 
     assert second.receipt["attempt"] == 2
-    assert record_of(second).config["steps"] == 3000
+    assert record_of(second).config["steps"] == 100_000
     assert project.git("log", "--format=%H", "ade/tiny", "^HEAD") == record_of(second).commit
     assert project.git("status", "--porcelain").split() == ["M", "config.yaml"]
     (preferences,) = (login.home / ".ade-hpc" / "projects").glob("*/tiny/preferences.md")
