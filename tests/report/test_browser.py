@@ -28,6 +28,9 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-default-apps --enable-logging=stderr"
 )
+# Five seconds by the page's own clock, which stands still while there is something to do: else the page may be shown
+# before the message of its frame has come.
+PATIENT = "--virtual-time-budget=5000"
 # Headless windows are at least 500 pixels wide, so the page is measured in a frame of the wanted width.
 PROBE = """<script>
 onload = () => parent.postMessage(JSON.stringify({
@@ -119,7 +122,7 @@ def test_it_fits_the_screen_in_light_and_dark(tmp_path: Path, width: int, dark: 
     frame.write_text(FRAME.replace("WIDTH", str(width)))
 
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    dom, complaints = browse(frame, tmp_path, "--dump-dom", scheme, "--window-size=1400,1000")
+    dom, complaints = browse(frame, tmp_path, "--dump-dom", PATIENT, scheme, "--window-size=1400,1000")
 
     assert "CONSOLE" not in complaints
     title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
