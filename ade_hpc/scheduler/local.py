@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 RUNNER = "ade_hpc.scheduler.local_runner"
 START_S = 20.0  # a Python that starts from a slow disk
-CLAIM_S = 5.0
+CLAIM_S = 20.0
+SETTLE_S = 5.0  # a job that is just being started is seen in /proc
 LOG = "local.out"
 # Under Slurm slurmd sets these on the node; here the user's own choice of a device counts
 DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"})
@@ -45,7 +46,7 @@ class LocalScheduler:
     """Jobs as detached processes. ``command`` with the attempt's folder behind it starts the payload."""
 
     kind: Literal["local"] = "local"
-    settle_s = CLAIM_S
+    settle_s = SETTLE_S
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
