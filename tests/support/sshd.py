@@ -41,7 +41,6 @@ cd "$HOME" || exit 1
 exec /bin/sh -c "${{SSH_ORIGINAL_COMMAND:-true}}"
 """
 SSHD = """ListenAddress 127.0.0.1
-Port {port}
 HostKey {root}/host_key
 AuthorizedKeysFile {root}/authorized_keys
 PidFile none
@@ -119,10 +118,7 @@ def login_node(
         if user:
             stack.enter_context(account(user, home))
         _write_files(root, home, {"PATH": path, **more})
-        port = free_port()
-        (root / "sshd_config").write_text(settings + SSHD.format(root=root, home=home, port=port))
-        process = stack.enter_context(_running(root))
-        _wait_for(port, root, process)
+        process, port = stack.enter_context(_running(root, settings + SSHD.format(root=root, home=home)))
         yield LoginNode(root, home, user or pwd.getpwuid(os.getuid()).pw_name, port, process)
 
 
@@ -137,21 +133,35 @@ def _write_files(root: Path, home: Path, environment: Mapping[str, str]) -> None
 
 
 @contextlib.contextmanager
-def _running(root: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(root: Path, config: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd(8): where its unprivileged part is locked in
-    sshd = shutil.which("sshd")
-    assert sshd, "mark the test with pytest.mark.sshd"
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen([sshd, "-D", "-e", "-f", root / "sshd_config"], stderr=log, stdin=subprocess.DEVNULL)
+    (root / "sshd_config").write_text(config)
+    process, port = _start(root)
     try:
-        yield process
+        yield process, port
     finally:
         children = [one for pid in _below(process.pid) if (one := Process.current(pid))]
         process.terminate()
         process.wait(30)
         for child in children:
             child.send(15)
+
+
+def _start(root: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """It listens on a port that was free a moment ago; had somebody else taken it meanwhile, on another one."""
+    sshd = shutil.which("sshd")
+    assert sshd, "mark the test with pytest.mark.sshd"
+    for _ in range(3):
+        port = free_port()
+        argv = [sshd, "-D", "-e", "-f", root / "sshd_config", "-p", str(port)]
+        with (root / "log").open("wb") as log:
+            process = subprocess.Popen(argv, stderr=log, stdin=subprocess.DEVNULL)
+        if _listens(port, process):
+            return process, port
+        process.kill()
+        process.wait()
+    raise AssertionError(f"sshd did not start: {(root / 'log').read_text()}")
 
 
 def _below(pid: int) -> list[int]:
@@ -182,13 +192,14 @@ def free_port() -> int:
         return port
 
 
-def _wait_for(port: int, root: Path, process: subprocess.Popen[bytes]) -> None:
+def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it does, or has ended."""
     until = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
+            return process.poll() is None
         time.sleep(0.05)
-    raise AssertionError(f"sshd did not start: {(root / 'log').read_text()}")
+    return False
 
 
 def keygen(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> None:
