@@ -143,9 +143,9 @@ def test_a_tick_has_a_time_limit_of_its_own_and_its_silence_shows(
 
     began = time.monotonic()
     command = ["/bin/sh", "-c", line.removeprefix("* * * * * ").replace(r"\%", "%")]
-    done = subprocess.run(command, env={"HOME": os.environ["HOME"]}, timeout=30, check=False)
+    done = subprocess.run(command, env={"HOME": os.environ["HOME"]}, timeout=60, check=False)
 
-    assert 3.5 < time.monotonic() - began < 20
+    assert 3.5 < time.monotonic() - began < 45
     assert done.returncode == 124
     assert service.last_tick() is None
     assert service.overdue_s(now) is not None
