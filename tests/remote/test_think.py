@@ -104,10 +104,10 @@ def test_the_model_is_asked_here_and_its_bounded_change_runs_there(
     assert spent(ledger)["scripted"].calls == 3
     assert server.asked[1].images == [Path(answered.data["picture"]).read_bytes()]
     assert not list(folder.inbox.iterdir())
+    wait_for(lambda: list(folder.attempt(2).exits.glob("*.json")), 60, "the second attempt does not end")
     told = (
         login.told
         + login.said
         + "".join(path.read_text(errors="replace") for path in login.home.rglob("*") if path.is_file())
     )
     assert KEY not in told
-    wait_for(lambda: list(folder.attempt(2).exits.glob("*.json")), 60, "the second attempt does not end")
