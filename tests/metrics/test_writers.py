@@ -69,12 +69,14 @@ def test_torch_writes_and_we_read(tmp_path: Path) -> None:
 
 def test_a_purge_step_is_obeyed(tmp_path: Path) -> None:
     """A resumed torch run with ``purge_step``: every tag is cut there, also the one not written again."""
-    for purge, steps in ((None, range(20)), (8, range(8, 12))):
-        with SummaryWriter(str(tmp_path), purge_step=purge, filename_suffix=f".{purge}") as writer:
+    for start, (purge, steps) in enumerate(((None, range(20)), (8, range(8, 12)))):
+        with SummaryWriter(str(tmp_path), purge_step=purge, filename_suffix=".new") as writer:
             for step in steps:
                 writer.add_scalar("loss", step + (purge or 0), step)
                 if purge is None:
                     writer.add_scalar("val", step, step)
+        (written,) = tmp_path.glob("*.new")  # named by the second, and by a number that goes from 9 to 10
+        written.rename(tmp_path / f"events.out.tfevents.{1_700_000_000 + start}")
     curves = collect([tmp_path])
     assert curves.series["loss"].steps.tolist() == list(range(12))
     assert curves.series["loss"].values[8:].tolist() == [16, 17, 18, 19]
