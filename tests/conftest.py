@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER_MARKERS = ("cluster", "container")
@@ -70,11 +69,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure() -> None:
-    """Find daemons and Apptainer where they are installed, whatever the PATH of whoever runs the tests; and let no
-    property fail because the machine stood still for a moment."""
-    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    hypothesis.settings.load_profile("patient")
+    """Find daemons and Apptainer where they are installed, whatever the PATH of whoever runs the tests.
+
+    No example of a generated test fails because the machine was busy with something else (by default: for 0.2 s).
+    """
     os.environ["PATH"] = ":".join([os.environ.get("PATH", "/usr/bin:/bin"), "/opt/apptainer/bin", "/usr/sbin", "/sbin"])
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
 
 
 # --- what a test sees -----------------------------------------------------------------------------------------------
