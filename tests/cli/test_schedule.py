@@ -24,12 +24,12 @@ MINE = "# m\xfcne, not UTF-8\nMAILTO=ada\n\n5 4 * * 1 echo 100\\% >> /dev/null\n
 
 
 def table() -> bytes:
-    return subprocess.run([CRONTAB, "-l"], capture_output=True, timeout=10, check=False).stdout
+    return subprocess.run([CRONTAB, "-l"], capture_output=True, timeout=60, check=False).stdout
 
 
 def put(text: bytes) -> None:
     argv = [CRONTAB, "-"] if text else [CRONTAB, "-r"]
-    subprocess.run(argv, input=text, capture_output=True, timeout=10, check=bool(text))
+    subprocess.run(argv, input=text, capture_output=True, timeout=60, check=bool(text))
 
 
 @pytest.fixture

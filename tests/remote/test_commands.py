@@ -43,7 +43,7 @@ def start(*words: str, **options: object) -> subprocess.Popen[str]:
 
 def ade(*words: str) -> tuple[int, str, str]:
     with start(*words) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=100)
     return process.returncode, out, err
 
 
