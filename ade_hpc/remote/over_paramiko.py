@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -122,10 +123,10 @@ class ParamikoTransport(StreamTransport):
         ends = time.monotonic() + timeout_s if timeout_s is not None else None
         while True:
             over = channel.closed or (channel.eof_received and channel.exit_status_ready())
-            while channel.recv_ready():
-                out(channel.recv(PIECE))
-            while channel.recv_stderr_ready():
-                err(channel.recv_stderr(PIECE))
+            while data := _piece(channel.recv_ready, channel.recv):
+                out(data)
+            while data := _piece(channel.recv_stderr_ready, channel.recv_stderr):
+                err(data)
             if over:
                 return
             if ends is not None and time.monotonic() > ends:
@@ -142,6 +143,24 @@ class ParamikoTransport(StreamTransport):
 
     def close(self) -> None:
         self._open.close()
+
+
+def _piece(ready: Callable[[], bool], receive: Callable[[int], bytes]) -> bytes:
+    """What has come, or nothing. Ctrl-C waits for it: between the taking of one of paramiko's locks and its release it
+    would leave the lock taken, and to close the channel would last for ever."""
+    came: list[int] = []
+    mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    mine = mine and threading.current_thread() is threading.main_thread()
+    if mine:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        data = receive(PIECE) if ready() else b""
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+    return data
 
 
 def said(error: Exception) -> str:
