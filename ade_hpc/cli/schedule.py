@@ -139,11 +139,12 @@ def _choose(by: With | None) -> Table:
 
 def _entry(environ: Mapping[str, str], site: Site, service: Service, times: str) -> Entry:
     from ade_hpc.scheduler.scrontab import Entry
+    from ade_hpc.spec.request import Request
     from ade_hpc.spec.resources import resource_directives
 
     options = {"job-name": "ade-hpc-tick", **resource_directives(site.schedule)}
     argv = (sys.executable, "-P", "-m", "ade_hpc.cli", "tick")  # -P: no module in the home folder shadows ours
-    return Entry(argv, _environment(environ, service), str(service.log), times, options, site.schedule.time_limit_s)
+    return Entry(argv, _environment(environ, service), str(service.log), times, options, Request(options).time_limit_s)
 
 
 def _environment(environ: Mapping[str, str], service: Service) -> dict[str, str]:

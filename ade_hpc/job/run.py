@@ -239,7 +239,7 @@ class _Start:
         """Why one more start is not for Slurm to give, or an empty string."""
         if cause == "time-limit" and not self.sidecar.progressed:
             return "not queued again: it made no progress in this start"
-        return over_gpu_hours(self.attempt, self.record.gpu_hours, self.experiment, since=self.exit.started_at)
+        return over_gpu_hours(self.attempt, self.record, since=self.exit.started_at)
 
     def _requeue(self, cause: str, code: int) -> int:
         self._finish(cause, code, requeued=True)

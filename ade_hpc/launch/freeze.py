@@ -89,6 +89,7 @@ def freeze_attempt(
         changes=plan.changes,
         fast_path=_fast_path(experiment_dir, preferences),
         gpu_hours=preferences.limits.gpu_hours,
+        directives=plan.directives,
     )
     save_attempt(attempt, record)
     return record

@@ -80,8 +80,7 @@ class Launcher:
     def submission(self, plan: Plan) -> Submission:
         """The plan as its scheduler sees it."""
         directives = {
-            **self.experiment.directives(),
-            **plan.directives,
+            **self.experiment.request(plan.directives).options,
             "signal": f"USR2@{int(self.experiment.signal_delay_s)}",
         }
         old = self.job_of(plan.replaces) if plan.replaces is not None else None

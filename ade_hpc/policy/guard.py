@@ -152,11 +152,13 @@ def _attempt_bounds(proposal: Proposal, snapshot: Snapshot, preferences: Prefere
         yield f"max_attempts: {past.attempts} of {limits.max_attempts} are made"
     if limits.gpu_hours is not None and snapshot.degraded:
         yield "gpu_hours: how much is used is unknown while a source does not answer"
-    elif limits.gpu_hours is not None and past.gpu_hours + past.next_gpu_hours > limits.gpu_hours:
-        yield (
-            f"gpu_hours: {past.gpu_hours:.1f} are used and the next attempt may use {past.next_gpu_hours:.1f} "
-            f"of {limits.gpu_hours:g}"
-        )
+    elif limits.gpu_hours is not None:
+        more = snapshot.request.plus(proposal.resources).gpu_hours
+        if past.gpu_hours + more > limits.gpu_hours:
+            yield (
+                f"gpu_hours: {past.gpu_hours:.1f} are used and the next attempt may use {more:.1f} "
+                f"of {limits.gpu_hours:g}"
+            )
     rule = next((rule for rule in preferences.rules if f"rule:{rule.name}" == proposal.author), None)
     if rule is not None and rule.max_times is not None and past.rule_uses.get(rule.name, 0) >= rule.max_times:
         yield f"max_times: rule {rule.name} has acted {past.rule_uses[rule.name]} times"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Change, ExitRecord, Heartbeat, JobTruth, Scalar
+from ade_hpc.spec.request import Request
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class Death:
 class Past:
     """What was done so far, and what is spent.
 
-    gpu_hours: used by all attempts, requeues included. next_gpu_hours: what one more attempt may use at most (GPUs
-    times its time limit). rule_uses: how often each rule has changed something. live_attempts and recent_submissions
-    are this user's, over all experiments, for the caps of the site file. deaths: of the attempts before this one,
-    oldest first, as long as each was only started again: a change or a person begins anew. recent_starts: of this
-    experiment within an hour, requeues included. suspects: nodes on which several experiments died. refusals: how many
-    submissions in a row came to nothing since the attempt in charge, the last of them at refused_at.
+    gpu_hours: used by all attempts, each with the GPUs that it asked for, requeues included. rule_uses: how often each
+    rule has changed something. live_attempts and recent_submissions are this user's, over all experiments, for the caps
+    of the site file. deaths: of the attempts before this one, oldest first, as long as each was only started again: a
+    change or a person begins anew. recent_starts: of this experiment within an hour, requeues included. suspects: nodes
+    on which several experiments died. refusals: how many submissions in a row came to nothing since the attempt in
+    charge, the last of them at refused_at.
     """
 
     attempts: int = 0
@@ -43,7 +44,6 @@ class Past:
     changes: tuple[Change, ...] = ()
     rule_uses: Mapping[str, int] = field(default_factory=dict)
     gpu_hours: float = 0.0
-    next_gpu_hours: float = 0.0
     live_attempts: int = 0
     recent_submissions: int = 0
     deaths: tuple[Death, ...] = ()
@@ -63,6 +63,7 @@ class Snapshot:
     degraded: sources that should have answered and did not, one sentence each.
     step: the last one that curves, heartbeat, exit record or checkpoints know of. signature: of its last crash.
     resumable: there is a checkpoint to go on from. takes_weights: the trainer can take the weights of one alone.
+    request: what the attempt asks of Slurm, and the next one too, but for what a proposal changes.
     """
 
     experiment: str
@@ -83,3 +84,4 @@ class Snapshot:
     signature: str = ""
     resumable: bool = False
     takes_weights: bool = False
+    request: Request = field(default_factory=Request)

@@ -19,7 +19,8 @@ from ade_hpc.report.checkup import NOT_TESTED, Check, Level, Patient
 from ade_hpc.report.doctor_here import WITHOUT_FUSE
 from ade_hpc.report.doctor_slurm import site_options
 from ade_hpc.scheduler.refusal import own_words
-from ade_hpc.spec.resources import count_gpus
+from ade_hpc.spec.request import Request
+from ade_hpc.spec.resources import resource_directives
 from ade_hpc.store.files import private_dir, read_json, write_json
 
 START_S = 180.0
@@ -117,7 +118,8 @@ def _findings(patient: Patient, hello: dict[str, Any], reach: str) -> Iterator[C
     yield Check(
         "FUSE on the node", "yellow" if fuse else "green", fuse or "can be opened", WITHOUT_FUSE if fuse else ""
     )
-    gpus, asked = len(hello.get("gpus") or ()), count_gpus(patient.site.defaults, patient.site.sbatch)
+    defaults = Request({**resource_directives(patient.site.defaults), **patient.site.sbatch})
+    gpus, asked = len(hello.get("gpus") or ()), defaults.gpus
     if asked > gpus:
         yield Check(
             "GPUs on the node", "red", f"{asked} asked for, {gpus} seen", "look at gpus_per_node and the driver"

@@ -11,10 +11,10 @@ from ade_hpc.launch.lineage import job_of
 from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.metrics.text import printable
 from ade_hpc.report.waiting import counted
-from ade_hpc.spec.experiment import Experiment
+from ade_hpc.spec.request import Request
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
-from ade_hpc.store.records import ParentRecord, load_attempt, load_exits
+from ade_hpc.store.records import ParentRecord, load_attempt, load_exits, load_request
 from ade_hpc.supervisor.record import OUTCOMES
 
 SCHEMA = 1
@@ -74,7 +74,7 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
         outcome=outcome,
         starts=len(attempt.starts()),
         burnt_s=burnt_s,
-        burnt_gpu_s=burnt_s * Experiment.from_json(dict(record.spec)).gpus if record and burnt_s else 0.0,
+        burnt_gpu_s=burnt_s * load_request(attempt, Request()).gpus,
     )
 
 

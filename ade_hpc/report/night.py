@@ -26,9 +26,11 @@ from ade_hpc.model import Finding, Health
 from ade_hpc.repo.branch import open_project, read_file
 from ade_hpc.report.history import AttemptRow, Event, attempts, story
 from ade_hpc.spec.preferences import load_preferences
+from ade_hpc.spec.request import HOUR_S
 from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger
+from ade_hpc.store.records import load_request
 from ade_hpc.supervisor.experiment import Supervised, load_supervised
 from ade_hpc.supervisor.needs import needs as open_needs
 
@@ -37,7 +39,8 @@ QUIET_S = 2 * 3600.0  # a live experiment that no tick has looked at for so long
 
 @dataclass(frozen=True)
 class GpuHours:
-    """gpus: of one attempt. used: by all attempts, as the last tick knew it. saved_at_most: None without a bound.
+    """gpus: the most that an attempt had. used: by all attempts, as the last tick knew it. saved_at_most: None without
+    a bound.
 
     ended_early: the attempts that were replaced or stopped while they ran, each with (its time limit, its run time) in
     GPU-hours; the bound is the sum of the differences.
@@ -252,15 +255,17 @@ def _gpu_hours(one: Supervised) -> GpuHours | None:
     seen = {entry.data["attempt"]: entry.data for entry in one.ledger.of_kind("observed")}
     if not seen:
         return None
-    ended = _ended_by_machine(one.ledger)
+    ended, today = _ended_by_machine(one.ledger), one.experiment.request({})
+    asked = {number: load_request(one.folder.attempt(number), today) for number in seen}
     early = {
-        number: (float(data["past"]["next_gpu_hours"]), one.experiment.gpus * data["job"]["elapsed_s"] / 3600)
+        number: (asked[number].gpu_hours, asked[number].gpus * data["job"]["elapsed_s"] / HOUR_S)
         for number, data in seen.items()
         if number in ended and data["job"]["phase"] == "running"
     }
     saved = sum(max(limit - ran, 0.0) for limit, ran in early.values())
     used = float(one.ledger.of_kind("observed")[-1].data["past"]["gpu_hours"])
-    return GpuHours(one.experiment.gpus, used, saved if math.isfinite(saved) else None, early)
+    gpus = max(request.gpus for request in asked.values())
+    return GpuHours(gpus, used, saved if math.isfinite(saved) else None, early)
 
 
 def _ended_by_machine(ledger: Ledger) -> set[int]:

@@ -21,7 +21,8 @@ from ade_hpc.spec.document import Document, Plain, parse
 from ade_hpc.spec.experiment_fields import ExperimentFile
 from ade_hpc.spec.fields import Resolved
 from ade_hpc.spec.files import read_text
-from ade_hpc.spec.resources import EITHER_OR_MEMORY, RESOURCE_FIELDS, count_gpus, merge_sbatch, resource_directives
+from ade_hpc.spec.request import Request
+from ade_hpc.spec.resources import EITHER_OR_MEMORY, RESOURCE_FIELDS, Options, merge_sbatch, resource_directives
 from ade_hpc.spec.schema import as_tuples, validate
 from ade_hpc.spec.site import Site
 
@@ -47,10 +48,9 @@ class Experiment(ExperimentFile):
         """The folder of experiment.yaml: where relative paths start, and the trainer's working directory in git."""
         return self.source.parent
 
-    @property
-    def gpus(self) -> int:
-        """GPUs of the whole job, over all nodes."""
-        return count_gpus(self, self.sbatch)
+    def request(self, directives: Options) -> Request:
+        """What an attempt asks of Slurm. directives: where it differs from the experiment, as its plan has them."""
+        return Request({**self.directives(), **directives}, self.skip)
 
     def directives(self) -> dict[str, str | int | bool]:
         """Long sbatch options without dashes, in a stable order: the fields first, then ``sbatch:`` as written."""

@@ -75,11 +75,6 @@ class Resources(Spec):
     exclude: Annotated[OneLine, BeforeValidator(_exclude)] | None = None
     reservation: OneLine | None = None
 
-    @property
-    def time_limit_s(self) -> float | None:
-        """The time limit in seconds; None where none is asked for."""
-        return slurm_seconds(self.time) if self.time else None
-
 
 RESOURCE_FIELDS = tuple(Resources.model_fields)
 
@@ -148,20 +143,7 @@ def merge_sbatch(own: Options, site: Options, mem: str | None) -> dict[str, str 
     return {**kept, **own}
 
 
-def count_gpus(resources: Resources, sbatch: Options) -> int:
-    """GPUs of the whole job, for counting GPU-hours: the most that any of the ways to ask for them can mean."""
-    nodes = resources.nodes or 1
-    tasks = nodes * (resources.ntasks_per_node or 1)
-    gres = ",".join(part for part in (resources.gres or "").split(",") if part.split(":")[0] in ("gpu", "gres/gpu"))
-    return max(
-        nodes * _sum_counts(resources.gpus_per_node or ""),
-        nodes * _sum_counts(gres),
-        _sum_counts(str(sbatch.get("gpus", ""))),
-        tasks * _sum_counts(str(sbatch.get("gpus-per-task", ""))),
-    )
-
-
-def _sum_counts(text: str) -> int:
+def sum_counts(text: str) -> int:
     """``a100:2,v100:1`` -> 3; a type without a number is one."""
     last = [part.rsplit(":", 1)[-1] for part in text.split(",") if part]
     return sum(int(word) if word.isdecimal() else 1 for word in last)
@@ -179,7 +161,7 @@ def resource_amount(name: str, value: Scalar) -> float:
         seconds = slurm_seconds(text)
         return math.inf if seconds is None else seconds
     if name == "gpus_per_node" and _GPUS.fullmatch(text):
-        return _sum_counts(text)
+        return sum_counts(text)
     if name in ("nodes", "ntasks_per_node", "cpus_per_task") and text.isdecimal():
         return int(text)
     raise ValueError(f"{text} can't be counted: bound it with `choices`")

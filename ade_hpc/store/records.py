@@ -15,7 +15,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ade_hpc.errors import SpecError
 from ade_hpc.model import Change, ExitRecord, Heartbeat, Scalar
+from ade_hpc.spec.experiment import Experiment
+from ade_hpc.spec.request import Request
+from ade_hpc.spec.resources import Options
 from ade_hpc.store.files import create_exclusive, read_json, write_json
 from ade_hpc.store.layout import AttemptDir
 
@@ -74,7 +78,8 @@ class AttemptRecord:
     prefix: the experiment's folder inside the committed tree, the trainer's working directory.
     container: path of apptainer or singularity, empty for the host's own environment.
     fast_path: None where the node answers nothing by itself. gpu_hours: what all attempts together may use, by
-    preferences.md as it was when the attempt was made; None: unbounded.
+    preferences.md as it was when the attempt was made; None: unbounded. directives: what it asks of Slurm beyond its
+    spec.
     """
 
     schema: int
@@ -97,6 +102,11 @@ class AttemptRecord:
     changes: tuple[Change, ...] = field(default_factory=tuple)
     fast_path: FastPath | None = None
     gpu_hours: float | None = None
+    directives: Options = field(default_factory=dict)
+
+    def request(self) -> Request:
+        """What it asks of Slurm. Raises SpecError where another version wrote its spec."""
+        return Experiment.from_json(dict(self.spec)).request(self.directives)
 
 
 def save_attempt(attempt: AttemptDir, record: AttemptRecord) -> None:
@@ -106,6 +116,15 @@ def save_attempt(attempt: AttemptDir, record: AttemptRecord) -> None:
 def load_attempt(attempt: AttemptDir) -> AttemptRecord | None:
     """The attempt's record, or None where a submission was cut off before it was written."""
     return _load(AttemptRecord, attempt.record)
+
+
+def load_request(attempt: AttemptDir, otherwise: Request) -> Request:
+    """What the attempt asked of Slurm. otherwise: what counts where its record can't be read."""
+    record = load_attempt(attempt)
+    try:
+        return record.request() if record is not None else otherwise
+    except SpecError:
+        return otherwise
 
 
 # --- the fence (invariant 1c) -----------------------------------------------------------------------------------

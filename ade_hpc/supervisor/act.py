@@ -11,13 +11,14 @@ from ade_hpc.errors import AdeError, RepoError, SchedulerSilent, StoreError, Sub
 from ade_hpc.launch.launcher import Launcher
 from ade_hpc.launch.lineage import next_attempt
 from ade_hpc.launch.parent import best, last_healthy
-from ade_hpc.launch.plan import OpenPlan, Plan, fact, new_token, open_plans
+from ade_hpc.launch.plan import OpenPlan, Plan, new_token, open_plans
 from ade_hpc.model import Proposal
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.repo.branch import open_project, tip
 from ade_hpc.repo.push import push_branch
 from ade_hpc.scheduler.base import Scheduler
 from ade_hpc.spec.preferences import Preferences
+from ade_hpc.spec.request import as_options
 from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import append
@@ -123,12 +124,7 @@ class Actor:
 
         Nodes on which several experiments died are kept out, whoever proposes.
         """
-        before = dict(_plan_of(self.one, snapshot.attempt).directives)
-        asked = {
-            name.replace("_", "-"): value
-            for name, value in proposal.resources.items()
-            if isinstance(value, str | int | bool)
-        }
+        before, asked = self.one.plan(snapshot.attempt).directives, as_options(proposal.resources)
         asked["exclude"] = ",".join(dict.fromkeys(self._kept_out(before, snapshot, proposal)))
         return {name: value for name, value in {**before, **asked}.items() if name != "exclude" or value}
 
@@ -153,10 +149,3 @@ class Actor:
         onset = proposal.finding.onset if proposal.finding else None
         found = last_healthy(current, checkpoint.pattern, checkpoint.complete, onset)
         return replace(found, weights_only=True) if found and proposal.resume == "weights" else found
-
-
-def _plan_of(one: Supervised, attempt: int) -> Plan:
-    intent = fact(one.ledger, "intent", attempt)
-    if intent is None:
-        raise StoreError(f"{one.folder.ledger}: the intent of attempt {attempt} is missing; nothing was changed")
-    return Plan.from_json(intent.data)

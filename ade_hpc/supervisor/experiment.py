@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ade_hpc.errors import AdeError
+from ade_hpc.errors import AdeError, StoreError
 from ade_hpc.launch.lineage import job_of, submitted_experiment
+from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import JobRef
 from ade_hpc.spec.experiment import Experiment
@@ -48,6 +49,13 @@ class Supervised:
     def job(self) -> JobRef | None:
         """The job of the attempt in charge: the newest."""
         return self.jobs[-1] if self.jobs else None
+
+    def plan(self, attempt: int) -> Plan:
+        """What was decided of this attempt. Raises StoreError where the ledger does not tell."""
+        intent = fact(self.ledger, "intent", attempt)
+        if intent is None:
+            raise StoreError(f"{self.folder.ledger}: the intent of attempt {attempt} is missing; nothing was changed")
+        return Plan.from_json(intent.data)
 
 
 def load_supervised(folder: ExperimentDir, holds: tuple[Path, ...] = ()) -> Supervised:

@@ -76,6 +76,7 @@ class Look:
             signature=_signature(exits),
             resumable=bool(saved),
             takes_weights=one.experiment.checkpoint is not None and one.experiment.checkpoint.weights is not None,
+            request=one.experiment.request(one.plan(one.attempt.number).directives),
         )
 
     def after(self, one: Supervised) -> Look:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,10 @@ from ade_hpc.model import Change, Health, JobRef, JobTruth
 from ade_hpc.policy.answers import AUTHOR, NODE_FAULTS
 from ade_hpc.policy.health import trouble
 from ade_hpc.policy.snapshot import Death, Past
+from ade_hpc.spec.request import Request
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry, Ledger
-from ade_hpc.store.records import load_exits, load_heartbeats
+from ade_hpc.store.records import load_exits, load_heartbeats, load_request
 from ade_hpc.supervisor.experiment import Supervised
 
 HOUR_S = 3600.0
@@ -52,15 +52,12 @@ def past_of(one: Supervised, truths: Mapping[str, JobTruth], usage: Usage, *, no
     refused = {entry.data.get("attempt") for entry in one.ledger.of_kind("refused")}
     made = [(time, plan) for time, plan in plans if plan.attempt not in refused]
     changed = [(time, plan) for time, plan in made if plan.changes]
-    gpus, limit = one.experiment.gpus, one.experiment.time_limit_s
-    hours = sum(_run_time_s(job, truths[job.job_id]) for job in one.jobs) / HOUR_S
     return Past(
         attempts=len(made),
         last_change_at=changed[-1][0] if changed else None,
         changes=_all_changes(changed),
         rule_uses=Counter(plan.author.removeprefix("rule:") for _, plan in made if plan.author.startswith("rule:")),
-        gpu_hours=gpus * hours,
-        next_gpu_hours=gpus * (math.inf if limit is None else limit / HOUR_S) if gpus else 0.0,
+        gpu_hours=sum(_gpu_seconds(one, job, truths[job.job_id]) for job in one.jobs) / HOUR_S,
         live_attempts=usage.live_attempts,
         recent_submissions=usage.recent_submissions,
         deaths=_deaths(one, [plan for _, plan in made]),
@@ -79,6 +76,15 @@ def _given_up(one: Supervised) -> list[Entry]:
 
 def _all_changes(changed: Sequence[tuple[float, Plan]]) -> tuple[Change, ...]:
     return tuple(change for _, plan in changed for change in plan.changes)
+
+
+def _request(one: Supervised, attempt: AttemptDir) -> Request:
+    """What this very attempt asked for; where nobody knows any more, what the experiment asks for today."""
+    return load_request(attempt, one.experiment.request({}))
+
+
+def _gpu_seconds(one: Supervised, job: JobRef, truth: JobTruth) -> float:
+    return _request(one, AttemptDir(job.attempt_dir)).gpus * _run_time_s(job, truth)
 
 
 def _run_time_s(job: JobRef, truth: JobTruth) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ade_hpc.errors import StoreError
+from ade_hpc.errors import SpecError, StoreError
 from ade_hpc.metrics.collect import Logs, gather
 from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Health, JobTruth, Scalar
@@ -72,7 +72,7 @@ class Recorded:
         data = entry.data
         try:
             snapshot, health, points = self._snapshot(entry), _load(Health, data["health"]), data["seen"]["points"]
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
+        except (KeyError, TypeError, ValueError, ValidationError, SpecError) as error:
             raise StoreError(
                 f"{self.name}: ledger line {entry.seq} can't be replayed: another version wrote it, or its attempt's "
                 "folder is gone"
@@ -101,6 +101,7 @@ class Recorded:
             signature=str(data["seen"].get("signature", "")),
             resumable=bool(data["seen"].get("resumable")),
             takes_weights=bool(data["seen"].get("takes_weights")),
+            request=record.request(),
         )
 
     def _answers(self, tick: object) -> tuple[Mapping[str, Any], ...]:

@@ -26,9 +26,11 @@ from ade_hpc.metrics.series import Curves, Series
 from ade_hpc.model import Change, Heartbeat, Proposal
 from ade_hpc.policy.guard import judge
 from ade_hpc.policy.snapshot import Past
+from ade_hpc.spec.request import Request
 from ade_hpc.spec.site import Price, Site
 from tests.agent.situations import situation
 
+ASKED = Request({"nodes": 2, "gres": "gpu:1", "exclusive": True}, ("time",))
 LEFT = Allowance(3, 9_000, 1.5, {"scripted": Price(input=1.0, output=2.0)})
 
 
@@ -37,10 +39,10 @@ def rich(picture: Path) -> Situation:
     steps = np.arange(50)
     values = np.where(steps == 7, np.nan, np.where(steps == 9, np.inf, 1.0 / (steps + 1)))
     curves = Curves({"val/løss": Series("val/løss", steps, 1e9 + steps, values)}, ("a file was torn",))
-    past = Past(attempts=2, changes=(Change("optimizer.lr", 0.2, 0.1),), rule_uses={"a": 1}, next_gpu_hours=math.inf)
+    past = Past(attempts=2, changes=(Change("optimizer.lr", 0.2, 0.1),), rule_uses={"a": 1}, gpu_hours=math.inf)
     one = situation(picture, curves=curves, past=past, memory="# née\n", log="\x1b[31mred")
     beat = Heartbeat(1, "7", 1, 0, "n1", 3, 30.0, 1990.0)
-    return replace(one, snapshot=replace(one.snapshot, beats=(beat,), changes=past.changes, silent=True))
+    return replace(one, snapshot=replace(one.snapshot, beats=(beat,), changes=past.changes, silent=True, request=ASKED))
 
 
 def sent(one: Situation, site: Site | None = None) -> Any:

@@ -16,6 +16,7 @@ from ade_hpc.policy.guard import judge
 from ade_hpc.policy.rules import propose
 from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.spec.preferences import Preferences, read_preferences
+from ade_hpc.spec.request import Request
 from ade_hpc.spec.site import Site
 from tests.support.pages import TOP
 
@@ -189,7 +190,7 @@ def test_not_on_that_node_again() -> None:
 
 
 def test_no_more_than_the_hours_of_the_recipe() -> None:
-    spent = replace(RUNNING, past=Past(attempts=1, gpu_hours=150.0, next_gpu_hours=60.0))
+    spent = replace(RUNNING, past=Past(attempts=1, gpu_hours=150.0), request=Request({"gpus": 5, "time": "12:00:00"}))
     decision = decided(recipe("Not more than this"), findings=seen("nan"), snapshot=spent)
     assert decision is not None
     assert "gpu_hours" in decision.refusals[0]

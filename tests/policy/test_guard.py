@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ade_hpc.model import Change, Decision, Finding, Health, JobTruth, Proposal
+from ade_hpc.model import Change, Decision, Finding, Health, JobTruth, Proposal, Scalar
 from ade_hpc.policy.guard import judge
 from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.spec.preferences import Preferences, parse_preferences
+from ade_hpc.spec.request import Request
 from ade_hpc.spec.site import Site
 
 TEXT = """
@@ -90,17 +91,55 @@ def test_a_proposal_outside_the_bounds_is_refused_by_name(proposal: Proposal, bo
     [
         (Past(attempts=5), "max_attempts"),
         (Past(attempts=2, last_change_at=9_900.0), "cooldown"),
-        (Past(gpu_hours=90.0, next_gpu_hours=16.0), "gpu_hours"),
-        (Past(next_gpu_hours=math.inf), "gpu_hours"),
         (Past(live_attempts=9), "alive"),
         (Past(recent_submissions=12), "last hour"),
     ],
 )
 def test_what_is_spent_bounds_what_may_follow(past: Past, bound: str) -> None:
-    """GPU-hours count the time limit of what is about to be submitted."""
     decision = decide(change("optimizer.lr", 0.05), replace(SNAPSHOT, past=past))
     assert decision.outcome == "refuse"
     assert any(bound in refusal for refusal in decision.refusals)
+
+
+HOUR = Request({"gpus-per-node": 4, "time": "1:00:00"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "resources", "hours"),
+    [
+        (HOUR, {}, 4),
+        (HOUR, {"time": "0-23:30:00"}, 94),
+        (HOUR, {"time": "120"}, 8),
+        (HOUR, {"time": "30:00"}, 2),
+        (HOUR, {"time": "UNLIMITED"}, math.inf),
+        (HOUR, {"time": "0"}, math.inf),
+        (HOUR, {"time": "soon"}, math.inf),
+        (HOUR, {"nodes": 3}, 12),
+        (HOUR, {"gpus_per_node": "a100:8"}, 8),
+        (HOUR, {"gpus_per_node": "1"}, 1),
+        (HOUR, {"gres": "gpu:a100:2,gpu:h100:6"}, 8),
+        (HOUR, {"gpus_per_node": "a100:1", "nodes": 2, "time": "2-0"}, 96),
+        (Request({"gpus-per-node": 4}), {}, math.inf),
+        (Request({"gpus-per-node": 4, "time-min": "10"}), {}, math.inf),
+        (replace(HOUR, skip=("time",)), {"time": "10"}, math.inf),
+        (Request({"ntasks": 6, "gpus-per-task": 1, "time": "60"}), {}, 6),
+        (Request({"time": "UNLIMITED"}), {"nodes": 9}, 0),
+    ],
+)
+def test_gpu_hours_count_what_is_about_to_be_submitted(
+    asked: Request, resources: dict[str, Scalar], hours: float
+) -> None:
+    """All of its time limit on all of its GPUs; without a limit there is no bound, and without a GPU none is needed."""
+    proposal = Proposal("change", "model:x", "because", resources=resources)
+
+    def refused(left: float) -> list[str]:
+        decision = decide(proposal, replace(SNAPSHOT, request=asked, past=Past(gpu_hours=100.0 - left)))
+        return [one for one in decision.refusals if one.startswith("gpu_hours")]
+
+    if math.isfinite(hours):
+        assert refused(hours) == []
+    if hours:
+        assert f"may use {hours:.1f} of 100" in refused(min(hours, 99.0) - 0.5)[0]
 
 
 def test_a_rule_has_its_own_budget() -> None:

@@ -65,8 +65,8 @@ def full(write: Write) -> Experiment:
 def test_every_field_is_understood(full: Experiment, tmp_path: Path) -> None:
     assert full.source == tmp_path / "experiment.yaml"
     assert full.command == ("python", "train.py", "--config", "{config}", "--epochs", "10", "{resume}")
-    assert full.time_limit_s == 5400
-    assert full.gpus == 8
+    assert full.request({}).time_limit_s == 5400
+    assert full.request({}).gpus == 8
     assert full.env == {"OMP_NUM_THREADS": "08", "DEBUG": "yes", "LR": "0.10", "EMPTY": ""}
     assert full.image == tmp_path / "images" / "trainer.sif"
     assert [(str(bind.source), bind.target, bind.writable) for bind in full.binds] == [
@@ -342,7 +342,7 @@ def test_every_problem_of_a_file_is_found_at_once_also_between_fields(write: Wri
 def test_slurm_times_mean_what_slurm_says(load: Load, written: str, seconds: float | None) -> None:
     experiment = load(f"time: {written}")
     assert experiment.time == written.strip("'")
-    assert experiment.time_limit_s == seconds
+    assert experiment.request({}).time_limit_s == seconds
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_slurm_times_mean_what_slurm_says(load: Load, written: str, seconds: flo
     ],
 )
 def test_gpus_are_counted_over_all_nodes(load: Load, text: str, gpus: int) -> None:
-    assert load(text).gpus == gpus
+    assert load(text).request({}).gpus == gpus
 
 
 def test_a_command_is_split_as_a_shell_would_and_other_braces_stay(load: Load, write: Write) -> None:

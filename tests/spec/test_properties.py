@@ -135,7 +135,7 @@ def test_any_text_is_an_experiment_that_survives_storage_or_a_spec_error(folder:
     if isinstance(experiment, Experiment):
         assert Experiment.from_json(experiment.to_json()) == experiment
         assert all("\n" not in str(value) for value in experiment.directives().values())
-        assert experiment.gpus >= 0
+        assert experiment.request({}).gpu_hours >= 0
 
 
 @fast
