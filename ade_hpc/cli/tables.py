@@ -139,7 +139,8 @@ def _attempts_table(rows: Sequence[AttemptRow], *, narrow: bool) -> Table:
 
     table = _table("attempt", "made", "what", "outcome", *(() if narrow else ("by", "from", "commit", "job", "starts")))
     for row in rows:
-        what = printable(", ".join(row.changes) or row.reason)
+        asks = f" (with {', '.join(row.asks)})" if row.asks else ""
+        what = printable((", ".join(row.changes) or row.reason) + asks)
         more = (row.author, row.parent or "-", row.commit[:10] or "-", row.job_id or "-", str(row.starts))
         cells = (str(row.attempt), clock(row.made_at), what, _outcome(row), *(() if narrow else more))
         table.add_row(*map(Text, cells))

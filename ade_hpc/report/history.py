@@ -24,7 +24,8 @@ SCHEMA = 1
 class AttemptRow:
     """One attempt. ``outcome`` is the cause of its last exit record, ``refused`` or ``open``.
 
-    burnt_s: how long trainers ran on after what ended them had happened; burnt_gpu_s: that times the GPUs they held.
+    asks: what it asks of Slurm beyond its experiment. burnt_s: how long trainers ran on after what ended them had
+    happened; burnt_gpu_s: that times the GPUs they held.
     """
 
     attempt: int
@@ -32,6 +33,7 @@ class AttemptRow:
     author: str
     reason: str
     changes: tuple[str, ...]
+    asks: tuple[str, ...]
     parent: str
     commit: str
     job_id: str
@@ -68,6 +70,7 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
         author=plan.author,
         reason=plan.reason,
         changes=tuple(f"{change.key}: {change.old} -> {change.new}" for change in plan.changes),
+        asks=tuple(f"{name}: {value}" for name, value in plan.directives.items()),
         parent=_parent(plan.parent) if plan.parent else "",
         commit=record.commit if record else "",
         job_id=job.job_id if job else "",
@@ -160,8 +163,8 @@ def _unanswered(data: Any) -> str:
 
 def _waiting(data: Any) -> str:
     proposal = data.get("proposal") or {}
-    changes = ", ".join(f"{one['key']}: {one['old']} -> {one['new']}" for one in proposal.get("changes") or ())
-    return f"proposal {data.get('id')} of {proposal.get('author')} waits for a person: {changes or 'a new attempt'}"
+    what = wanted(proposal) or "a new attempt"
+    return f"proposal {data.get('id')} of {proposal.get('author')} waits for a person: {what}"
 
 
 def _told(data: Any) -> str:
@@ -170,10 +173,18 @@ def _told(data: Any) -> str:
 
 
 def _decided(decision: Any) -> str:
-    changes = ", ".join(f"{one['key']}: {one['old']} -> {one['new']}" for one in decision.get("changes") or ())
+    what = wanted(decision)
     outcome = OUTCOMES.get(decision["outcome"], decision["outcome"])
-    text = f"{decision['author']} {outcome}: {f'{changes}, because ' if changes else ''}{decision['reason']}"
+    text = f"{decision['author']} {outcome}: {f'{what}, because ' if what else ''}{decision['reason']}"
     return text + (f" ({'; '.join(decision['refusals'])})" if decision["refusals"] else "")
+
+
+def wanted(proposal: Any) -> str:
+    """What a proposal would change, of the config and of what is asked of Slurm."""
+    parts = [f"{one['key']}: {one['old']} -> {one['new']}" for one in proposal.get("changes") or ()]
+    parts += [f"{name}: {value}" for name, value in (proposal.get("resources") or {}).items()]
+    nodes = ", ".join(proposal.get("exclude_nodes") or ())
+    return ", ".join([*parts, *([f"not on {nodes}"] if nodes else [])])
 
 
 _TELLERS: Mapping[str, Callable[[Any], str]] = {

@@ -24,7 +24,7 @@ from ade_hpc.metrics.panels import Run
 from ade_hpc.metrics.series import Curves, Series
 from ade_hpc.model import Finding, Health
 from ade_hpc.repo.branch import open_project, read_file
-from ade_hpc.report.history import AttemptRow, Event, attempts, story
+from ade_hpc.report.history import AttemptRow, Event, attempts, story, wanted
 from ade_hpc.spec.preferences import load_preferences
 from ade_hpc.spec.request import HOUR_S
 from ade_hpc.spec.site import Site
@@ -115,7 +115,7 @@ def _gather(folder: ExperimentDir, site: Site, now: float) -> Night:
     observed = one.ledger.of_kind("observed")
     last = observed[-1] if observed else None
     health = _health(last)
-    wanted, problem = _objective(one)
+    objective, problem = _objective(one)
     rows = tuple(attempts(folder))
     runs = tuple(_run(folder, entry) for entry in one.ledger.of_kind("intent"))
     used = spent(one.ledger)
@@ -128,7 +128,7 @@ def _gather(folder: ExperimentDir, site: Site, now: float) -> Night:
         needs=(*_needs(one, last, health, now), *([problem] if problem else [])),
         would=_would(last),
         events=tuple(_events(folder, one.ledger)),
-        goal=_goal(wanted or guess(_newest(runs)), runs, rows),
+        goal=_goal(objective or guess(_newest(runs)), runs, rows),
         runs=runs,
         findings=tuple(_interventions(observed)),
         diffs={plan.attempt: _diff(one, plan) for plan in _plans(one.ledger) if plan.changes},
@@ -243,7 +243,7 @@ def _events(folder: ExperimentDir, ledger: Ledger) -> list[Event]:
 def _news(data: Mapping[str, Any]) -> object:
     health, decision = data["health"], data.get("decision")
     found = [(one["kind"], one["tag"]) for one in data["findings"]]
-    decided = (decision["author"], decision["outcome"], decision["changes"]) if decision else None
+    decided = (decision["author"], decision["outcome"], wanted(decision)) if decision else None
     return data["attempt"], health["verdict"], health["cause"], found, decided
 
 
@@ -294,5 +294,4 @@ def _would(last: Entry | None) -> str:
     decision = last.data.get("decision") if last else None
     if not decision or decision["outcome"] != "observe":
         return ""
-    changes = [f"{one['key']}: {one['old']} → {one['new']}" for one in decision["changes"]]
-    return f"{', '.join(changes) or decision['action']} ({decision['author']}), because {decision['reason']}"
+    return f"{wanted(decision) or decision['action']} ({decision['author']}), because {decision['reason']}"

@@ -22,6 +22,7 @@ def attempts(night: Night) -> str:
 
 def _attempt(row: AttemptRow, night: Night) -> str:
     what = ", ".join(row.changes) or ("submitted" if row.author == "person" else "restarted")
+    what += f", with {', '.join(row.asks)}" if row.asks else ""
     facts = [
         clock(row.made_at),
         f"by {safe(row.author, 60)}",
