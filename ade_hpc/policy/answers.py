@@ -6,7 +6,7 @@ first, the guard judges every answer, and in mode ``observe`` it is only said. N
 own sake: a run whose curves have gone bad is not started again, because that would repeat it.
 
 Progress is the measure: a job that dies but gets further each time is worth another start, one that dies at the same
-place is not. The breaker counts deaths in a row that brought no new step, whatever their causes.
+place is not (breaker.py).
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from ade_hpc.model import Finding, Health, Proposal
+from ade_hpc.policy.breaker import death_of, fruitless, tripped
 from ade_hpc.policy.health import trouble
 from ade_hpc.policy.snapshot import Death, Snapshot
 from ade_hpc.scheduler.states import explain_reason
 
 AUTHOR = "answer:"
-FRUITLESS_DEATHS = 3  # in a row, requeues included, without a new step
-STARTS_AN_HOUR = 6
 # Ends that speak against the node, if they come to different experiments on it
 NODE_FAULTS = frozenset({"node-fail", "boot-fail", "lost", "stalled"})
 # Weights that are spoilt, or soon will be: to go on from the newest checkpoint repeats it
@@ -33,8 +32,8 @@ POISON = frozenset({"nan", "diverging", "collapse"})
 class Case:
     """One job in trouble.
 
-    deaths: this one last, before it those that were answered by a new start. poison: what has spoilt the weights, so
-    that an earlier checkpoint is needed.
+    deaths: this one last, before it those after which it was only started again. poison: what has spoilt the weights,
+    so that an earlier checkpoint is needed.
     """
 
     snapshot: Snapshot
@@ -76,15 +75,8 @@ def answer(snapshot: Snapshot, health: Health, findings: Sequence[Finding], *, m
         return None
     case = Case(snapshot, word, (*snapshot.past.deaths, death_of(snapshot, health)), poison)
     proposal = row.does(case)
-    storm = _storm(case) if proposal.action == "restart" else ""
-    return case.ask(storm) if storm else proposal
-
-
-def death_of(snapshot: Snapshot, health: Health) -> Death:
-    """This trouble, as it will be remembered."""
-    truth = snapshot.truth
-    nodes = truth.nodes or ",".join(sorted(beat.node for beat in snapshot.beats))
-    return Death(snapshot.attempt, trouble(health), nodes, snapshot.step, snapshot.signature, truth.restarts + 1)
+    storm = tripped(snapshot, health, snapshot.request) if proposal.action == "restart" else ""
+    return case.ask(f"{_what(case)}, and {storm}") if storm else proposal
 
 
 # --- the answers ------------------------------------------------------------------------------------------------
@@ -167,27 +159,6 @@ ANSWERS: Mapping[str, Answer] = {
 
 
 # --- what they look at ------------------------------------------------------------------------------------------
-
-
-def fruitless(deaths: Sequence[Death]) -> int:
-    """How many deaths in a row the run has not got any further: 1 where the last one brought new steps."""
-    best, count = -1, 0
-    for death in deaths:
-        if death.step is not None and death.step > best:
-            best, count = death.step, 1
-        else:
-            count += death.lives
-    return count
-
-
-def _storm(case: Case) -> str:
-    """The breaker: why there must be no further start, empty where there may."""
-    count, starts = fruitless(case.deaths), case.snapshot.past.recent_starts
-    if count >= FRUITLESS_DEATHS:
-        return f"{_what(case)}, and {count} starts in a row have brought no new step: a person must look"
-    if starts >= STARTS_AN_HOUR:
-        return f"{_what(case)}, and it was started {starts} times within an hour: a person must look"
-    return ""
 
 
 def _same_crash(earlier: Death, now: Death) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from ade_hpc.metrics.text import printable
 from ade_hpc.model import Change, Decision, Finding, Health, Outcome, Proposal, Scalar
+from ade_hpc.policy.breaker import tripped
 from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.spec.preference_fields import Limits, Tunable
 from ade_hpc.spec.preferences import Preferences
@@ -41,7 +42,7 @@ def judge(
     """Let it through, refuse it with every bound that it breaks, or only say it (modes observe and propose)."""
     refusals = list(_refusals(proposal, snapshot, health, findings, preferences, site))
     if consent != "own":
-        refusals += _patience(proposal, snapshot, findings, preferences)
+        refusals += _patience(proposal, snapshot, health, findings, preferences)
     if refusals:
         return Decision("refuse", proposal, tuple(refusals))
     if consent != "none":
@@ -84,13 +85,13 @@ def _refusals(
     yield from site_caps(snapshot.past, site, more=0 if still_alive else 1)
     for change in proposal.changes:
         yield from _change_bounds(change, preferences.tunables.get(change.key), snapshot)
-    yield from _request_bounds(proposal, preferences.limits)
+    yield from _request_bounds(proposal, snapshot, preferences.limits)
     if proposal.resume == "weights" and not snapshot.takes_weights:  # must be refused, not half done
         yield "resume: weights needs `checkpoint: weights:` in experiment.yaml, the trainer's arguments for it"
 
 
 def _patience(
-    proposal: Proposal, snapshot: Snapshot, findings: Sequence[Finding], preferences: Preferences
+    proposal: Proposal, snapshot: Snapshot, health: Health, findings: Sequence[Finding], preferences: Preferences
 ) -> Iterator[str]:
     """What keeps a machine from trying again and again; a person's own wish need not wait for it."""
     if proposal.action in ("ask", "stop"):
@@ -101,6 +102,9 @@ def _patience(
     waited = math.inf if past.last_change_at is None else snapshot.now - past.last_change_at
     if proposal.changes and waited < limits.cooldown_s:
         yield f"cooldown: the last change was {waited:.0f} s ago, {limits.cooldown_s:.0f} s must pass"
+    storm = "" if proposal.changes else tripped(snapshot, health, snapshot.request.plus(proposal.resources))
+    if storm:
+        yield storm
     yield from _backoff(past, snapshot)
     for change in proposal.changes:
         if _flips(change, past):
@@ -213,7 +217,10 @@ def _factor_refusal(old: float, new: float, tunable: Tunable) -> str | None:
     return tunable.factor_refusal(new / old)
 
 
-def _request_bounds(proposal: Proposal, limits: Limits) -> Iterator[str]:
+def _request_bounds(proposal: Proposal, snapshot: Snapshot, limits: Limits) -> Iterator[str]:
+    if proposal.resources and not (proposal.changes or proposal.exclude_nodes) and snapshot.has(proposal.resources):
+        asked = ", ".join(f"{printable(name, 60)}: {_shown(value)}" for name, value in proposal.resources.items())
+        yield f"attempt {snapshot.attempt} has asked for {asked} already: this would change nothing"
     for name, value in proposal.resources.items():
         bound = limits.resources.get(name)
         refusal = "is not under `limits.resources`" if bound is None else bound.refusal(name, value)

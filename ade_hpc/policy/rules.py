@@ -40,7 +40,8 @@ def propose(
         seen = ineffective.evidence
         reason = f"{seen['key']} was committed as {seen['committed']} but {seen['logged']} was logged: {ADVICE}"
         return Proposal("ask", "proof", reason, finding=ineffective)
-    holding = [rule for rule in preferences.rules if holds(rule.when, snapshot, health, findings)]
+    open_rules = [rule for rule in preferences.rules if not _followed(rule.do, snapshot)]
+    holding = [rule for rule in open_rules if holds(rule.when, snapshot, health, findings)]
     if holding:  # one that has acted often enough makes way; where it has nobody to make way for, the guard says so
         rule = next((rule for rule in holding if not _spent(rule, snapshot)), holding[0])
         return _from_rule(rule, snapshot, health, findings)
@@ -49,6 +50,11 @@ def propose(
 
 def _spent(rule: Rule, snapshot: Snapshot) -> bool:
     return rule.max_times is not None and snapshot.past.rule_uses.get(rule.name, 0) >= rule.max_times
+
+
+def _followed(do: Do, snapshot: Snapshot) -> bool:
+    """It wants nothing but resources that the attempt has already, so it has nothing more to say."""
+    return bool(do.resources) and not (do.tunables or do.exclude_node) and snapshot.has(do.resources)
 
 
 def may_be_judged(snapshot: Snapshot, health: Health) -> bool:

@@ -13,10 +13,11 @@ from ade_hpc.spec.request import Request
 
 @dataclass(frozen=True)
 class Death:
-    """How an attempt fell into trouble, and how far it had come.
+    """How an attempt ended, or was replaced, and how far it had come.
 
-    cause: as in ``answers.trouble``. step: the last one that is known of it. signature: what makes two crashes the
-    same one. lives: how often it was started, requeues included.
+    cause: as in ``health.trouble``, empty where it was replaced in health. step: the last one that is known of it.
+    signature: what makes two crashes the same one. lives: how often it was started, requeues included. asked: the
+    fingerprint of its request; None: unknown.
     """
 
     attempt: int
@@ -25,6 +26,7 @@ class Death:
     step: int | None = None
     signature: str = ""
     lives: int = 1
+    asked: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Past:
 
     gpu_hours: used by all attempts, each with the GPUs that it asked for, requeues included. rule_uses: how often each
     rule has changed something. live_attempts and recent_submissions are this user's, over all experiments, for the caps
-    of the site file. deaths: of the attempts before this one, oldest first, as long as each was only started again: a
-    change or a person begins anew. recent_starts: of this experiment within an hour, requeues included. suspects: nodes
-    on which several experiments died. refusals: how many submissions in a row came to nothing since the attempt in
-    charge, the last of them at refused_at.
+    of the site file. deaths: of the attempts before this one, oldest first, as long as the config stayed as it was: a
+    change of it, or a person's `submit`, begins anew. recent_starts: of this experiment within an hour, requeues
+    included. suspects: nodes on which several experiments died. refusals: how many submissions in a row came to nothing
+    since the attempt in charge, the last of them at refused_at.
     """
 
     attempts: int = 0
@@ -85,3 +87,7 @@ class Snapshot:
     resumable: bool = False
     takes_weights: bool = False
     request: Request = field(default_factory=Request)
+
+    def has(self, resources: Mapping[str, Scalar]) -> bool:
+        """Does the attempt in charge ask for these already?"""
+        return self.request.plus(resources).fingerprint == self.request.fingerprint

@@ -59,6 +59,12 @@ class Request:
         limit = math.inf if self.time_limit_s is None else self.time_limit_s
         return self.gpus * limit / HOUR_S if self.gpus else 0.0
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same resources, however they are written (``2:00:00`` and ``120``), on whatever nodes."""
+        told = {name: value for name, value in self.options.items() if name not in ("exclude", *self.skip)}
+        return " ".join(f"{name}={_amount(name, value)}" for name, value in sorted(told.items()))
+
     def _text(self, option: str) -> str:
         return str(self.options.get(option, ""))
 
@@ -70,3 +76,10 @@ class Request:
 def as_options(resources: Mapping[str, Scalar]) -> dict[str, str | int | bool]:
     """Resources as sbatch calls them."""
     return {name.replace("_", "-"): value for name, value in resources.items() if isinstance(value, str | int | bool)}
+
+
+def _amount(option: str, value: Scalar) -> Scalar:
+    try:
+        return resource_amount(option, value) if option in ("time", "mem") else value
+    except ValueError:
+        return value

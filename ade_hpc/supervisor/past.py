@@ -10,7 +10,7 @@ from typing import Any
 
 from ade_hpc.launch.plan import Plan
 from ade_hpc.model import Change, Health, JobRef, JobTruth
-from ade_hpc.policy.answers import AUTHOR, NODE_FAULTS
+from ade_hpc.policy.answers import NODE_FAULTS
 from ade_hpc.policy.health import trouble
 from ade_hpc.policy.snapshot import Death, Past
 from ade_hpc.spec.request import Request
@@ -106,18 +106,22 @@ def _run_time_s(job: JobRef, truth: JobTruth) -> float:
 
 
 def _deaths(one: Supervised, made: Sequence[Plan]) -> tuple[Death, ...]:
-    """Of the attempts that were only started again, back to the last one that a rule, a model or a person made."""
+    """Of the attempts that went on with the same config, back to the last that changed it, or that a person submitted.
+
+    Whoever made them: a rule that only starts again, or asks for what it was given, is no better than an answer.
+    """
     plans = {plan.attempt: plan for plan in made}
     plan = plans.get(one.attempt.number) if one.attempt is not None else None
     found: list[Death] = []
-    while plan is not None and plan.author.startswith(AUTHOR) and plan.replaces is not None:
-        seen = [data for _, data in _troubles(one.ledger) if data.get("attempt") == plan.replaces]
-        found.append(_death(plan.replaces, seen[-1] if seen else {}))
+    while plan is not None and plan.replaces is not None and not plan.changes:
+        seen = [entry.data for entry in one.ledger.of_kind("observed") if entry.data.get("attempt") == plan.replaces]
+        asked = _request(one, one.folder.attempt(plan.replaces)).fingerprint
+        found.append(_death(plan.replaces, seen[-1] if seen else {}, asked))
         plan = plans.get(plan.replaces)
     return tuple(reversed(found))
 
 
-def _death(attempt: int, data: Mapping[str, Any]) -> Death:
+def _death(attempt: int, data: Mapping[str, Any], asked: str) -> Death:
     job, seen = _part(data, "job"), _part(data, "seen")
     step = seen.get("step")
     return Death(
@@ -127,6 +131,7 @@ def _death(attempt: int, data: Mapping[str, Any]) -> Death:
         step if isinstance(step, int) else None,
         str(seen.get("signature", "")),
         int(job.get("restarts", 0)) + 1,
+        asked,
     )
 
 

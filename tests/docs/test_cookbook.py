@@ -134,6 +134,11 @@ def test_more_is_asked_for_once(heading: str, cause: str, resources: dict[str, s
     assert changed(decision) == {}
     assert decision is not None
     assert decision.proposal.resources == resources
+    has = replace(RUNNING, request=Request(resources), step=900)
+    answer = decided(recipe(heading), Health("ended", cause), snapshot=has)
+    assert answer is not None
+    assert (answer.proposal.author, answer.refusals) == (f"answer:{cause}", ()), "from there on it goes as without it"
+    assert answer.proposal.action == ("ask" if heading.startswith("Out") else "restart")
     (rule,) = recipe(heading).rules
     again = replace(RUNNING, past=Past(attempts=2, rule_uses={rule.name: 1}))
     refused = decided(recipe(heading), Health("ended", cause), snapshot=again)

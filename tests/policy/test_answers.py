@@ -10,7 +10,8 @@ import pytest
 
 from ade_hpc.metrics.series import Curves, Series
 from ade_hpc.model import ExitRecord, Finding, Health, Heartbeat, JobTruth, Proposal
-from ade_hpc.policy.answers import ANSWERS, fruitless
+from ade_hpc.policy.answers import ANSWERS
+from ade_hpc.policy.breaker import fruitless
 from ade_hpc.policy.guard import judge
 from ade_hpc.policy.health import judge_health, judge_watched, trouble
 from ade_hpc.policy.rules import propose

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ade_hpc.model import Change, Decision, Finding, Health, JobTruth, Proposal, Scalar
-from ade_hpc.policy.guard import judge
-from ade_hpc.policy.snapshot import Past, Snapshot
+from ade_hpc.policy.guard import Consent, judge
+from ade_hpc.policy.snapshot import Death, Past, Snapshot
 from ade_hpc.spec.preferences import Preferences, parse_preferences
 from ade_hpc.spec.request import Request
 from ade_hpc.spec.site import Site
@@ -219,3 +219,55 @@ def test_what_slurm_refuses_is_not_tried_again_at_every_tick(refusals: int, hour
     decision = decide(change("optimizer.lr", 0.05), replace(SNAPSHOT, past=past))
     assert decision.outcome == outcome
     assert outcome == "allow" or "`ade-hpc history tiny`" in decision.refusals[0]
+
+
+STUCK = replace(
+    SNAPSHOT,
+    truth=JobTruth("ended", "FAILED"),
+    step=500,
+    request=Request({"mem": "64G", "time": "2:00:00", "exclude": "n1"}),
+    past=Past(attempts=3, deaths=tuple(Death(number, "failed", "n1", 500) for number in (1, 2))),
+)
+FAILED = Health("ended", "failed")
+AGAIN = Proposal("restart", "rule:again", "it crashed", resume="last-healthy")
+MORE = "limits: {mode: auto, resources: {mem: {max: 256G}, time: {max: 2-0}}}"
+
+
+def stuck(proposal: Proposal, snapshot: Snapshot = STUCK, consent: Consent = "none") -> tuple[str, ...]:
+    wanted = parse_preferences(f"```yaml\n{MORE}\n```", "p.md")
+    return judge(proposal, snapshot, FAILED, (), wanted, Site(), consent=consent).refusals
+
+
+@pytest.mark.parametrize("author", ["rule:again", "answer:failed", "model:someone"])
+@pytest.mark.parametrize("consent", ["none", "approved"])
+def test_no_start_repeats_what_got_nowhere_whoever_wants_it(author: str, consent: Consent) -> None:
+    """Another node is no other try. A person who wants it all the same has `submit`."""
+    for proposal in (AGAIN, replace(AGAIN, exclude_nodes=("n2",))):
+        (refusal,) = stuck(replace(proposal, author=author), consent=consent)
+        assert refusal.startswith("3 starts in a row have brought no new step")
+    assert stuck(replace(AGAIN, author=author), replace(STUCK, step=501), consent) == ()
+    often = replace(STUCK, step=501, past=replace(STUCK.past, recent_starts=6))
+    assert "6 times within an hour" in stuck(replace(AGAIN, author=author), often, consent)[0]
+
+
+def test_other_resources_are_another_try_and_those_that_were_tried_are_none() -> None:
+    wider = replace(AGAIN, action="change", resources={"mem": "128G"})
+    assert stuck(wider) == ()
+    asked = STUCK.request.plus({"mem": "128G"}).fingerprint
+    tried = tuple(replace(one, asked=asked) for one in 2 * STUCK.past.deaths)
+    back = replace(STUCK, past=Past(attempts=4, deaths=tried))
+    assert "4 starts in a row" in stuck(wider, back)[0]
+    assert stuck(AGAIN, back) == (), "of 64G it is the first death"
+
+
+@pytest.mark.parametrize(
+    "resources", [{"mem": "64G"}, {"mem": "65536M"}, {"time": "120"}, {"mem": "64G", "time": "0-2"}]
+)
+def test_what_the_attempt_asks_for_already_is_nothing_to_ask_for(resources: dict[str, Scalar]) -> None:
+    fresh = replace(STUCK, past=Past(attempts=1))
+    proposal = replace(AGAIN, action="change", resources=resources)
+    (refusal,) = stuck(proposal, fresh)
+    assert "already: this would change nothing" in refusal
+    assert stuck(replace(proposal, exclude_nodes=("n2",)), fresh) == (), "another node is something"
+    assert stuck(replace(proposal, resources={**resources, "mem": "96G"}), fresh) == ()
+    assert stuck(AGAIN, fresh) == (), "and starting again is, too"

@@ -44,6 +44,23 @@ def end_of(project: Project) -> tuple[str, str]:
     raise AssertionError("it went on and on")
 
 
+def test_what_the_attempt_has_already_is_not_asked_for_again(tmp_path: Path) -> None:
+    """The rule has nothing more to say, so the answer for a crash speaks: the same one at the same step."""
+    project = crashing(tmp_path, "name: more, do: {resources: {mem: 64G}}")
+
+    author, said = end_of(project)
+
+    assert len(project.folder.attempts()) == 2
+    assert (author, "the same crash at the same place" in said) == ("answer:failed", True)
+
+
+def test_a_rule_that_only_starts_again_is_held_by_the_breaker(tmp_path: Path) -> None:
+    project = crashing(tmp_path, "name: again, do: {resume: last-healthy}")
+
+    assert end_of(project) == ("rule:again", "3 starts in a row have brought no new step: a person must look")
+    assert len(project.folder.attempts()) == 3
+
+
 def test_memory_may_be_raised_step_by_step(tmp_path: Path) -> None:
     """Each asks for something new: another try, although none of them brings a new step."""
     steps = ("32G", "64G", "128G", "256G")
