@@ -11,9 +11,12 @@ import pytest
 from ade_hpc.job.budget import over_gpu_hours
 from ade_hpc.model import JobTruth
 from ade_hpc.report.night import gather
+from ade_hpc.spec.preferences import load_preferences
 from ade_hpc.store.records import load_attempt
+from ade_hpc.supervisor.backtest import replay
 from ade_hpc.supervisor.experiment import load_supervised
 from ade_hpc.supervisor.past import Usage, past_of
+from ade_hpc.supervisor.recorded import recorded
 from tests.support.project import Project, make_project
 
 ONE_GPU_HOUR = {"gpus_per_node": 1, "time": "1:00:00"}
@@ -83,6 +86,32 @@ def test_every_attempt_counts_with_the_gpus_that_it_had(tmp_path: Path) -> None:
     assert over_gpu_hours(project.folder.attempt(2), second, since=now - 3600) == ""
     over = over_gpu_hours(project.folder.attempt(2), second, since=now - 2 * 3600)
     assert over == "not queued again: gpu_hours: 8.0 are used and one more start may use 4.0 of 9.5"
+
+
+def test_a_backtest_holds_past_requests_to_the_bound(tmp_path: Path) -> None:
+    """What the second attempt asked for, two GPUs, counts for the third that would have been made."""
+    project = make_project(tmp_path, experiment=ONE_GPU_HOUR, config=CRASHES)
+    rules = (
+        "name: wide, when: {health: failed}, do: {resources: {gpus_per_node: 2}}, max_times: 1",
+        "name: long, when: {health: failed}, do: {resources: {time: 2-0}}",
+    )
+    wishes(project, "gpu_hours: 100", *rules)
+    project.commit()
+    project.submit()
+    project.wait_until_over(1)
+    project.tick()
+    project.wait_until_over(2)
+    assert project.tick().done
+
+    wishes(project, "gpu_hours: 10", *rules)
+    first, second = replay(
+        recorded(project.folder), load_preferences(project.path / "preferences.md"), project.site
+    ).steps
+
+    assert not first.differs
+    assert second.differs
+    assert second.decision is not None
+    assert "the next attempt may use 96.0 of 10" in second.decision.refusals[0]
 
 
 def test_what_was_saved_is_reckoned_for_each_attempt(tmp_path: Path) -> None:
