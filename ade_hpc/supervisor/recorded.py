@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Health, JobTruth, Scalar
 from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.spec.preferences import Preferences
+from ade_hpc.spec.request import Request
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
 from ade_hpc.store.records import AttemptRecord, load_attempt
@@ -61,6 +63,11 @@ class Recorded:
     @property
     def notes(self) -> tuple[str, ...]:
         return self.ledger.notes
+
+    @cached_property
+    def _requests(self) -> Mapping[int, Request]:
+        """What each attempt asked of Slurm; read once, for there may be thousands of ticks."""
+        return {number: record.request() for number, record in self.attempts.items()}
 
     def moments(self, preferences: Preferences) -> Iterator[Moment]:
         """The ticks in order; which wishes are replayed makes no difference to what was seen."""
@@ -101,7 +108,7 @@ class Recorded:
             signature=str(data["seen"].get("signature", "")),
             resumable=bool(data["seen"].get("resumable")),
             takes_weights=bool(data["seen"].get("takes_weights")),
-            request=record.request(),
+            request=self._requests[record.number],
         )
 
     def _answers(self, tick: object) -> tuple[Mapping[str, Any], ...]:
