@@ -45,8 +45,8 @@ class Asked:
 
 
 def to_json(situation: Situation, left: Allowance, site: Site) -> dict[str, Any]:
-    snapshot = asdict(replace(situation.snapshot, curves=Curves()))
-    del snapshot["curves"]
+    snapshot = asdict(replace(situation.snapshot, curves=Curves(), before=Curves()))
+    del snapshot["curves"], snapshot["before"]  # what the latter were to prove stands in the findings
     return {
         "question": asdict(situation.question),
         "snapshot": snapshot,

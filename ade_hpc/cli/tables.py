@@ -174,7 +174,9 @@ def sentence(report: Report) -> str:
         words.append(_decided(report.name, report.decision))
     words += [f"waits for a model: {report.question}"] if report.question else []
     words += [report.done] if report.done else []
-    problems = "".join(f"\n  problem: {printable(problem, 500)}" for problem in report.problems)
+    notes = [str(one.evidence["said"]) for one in report.findings if "said" in one.evidence]
+    problems = "".join(f"\n  note: {printable(note, 500)}" for note in notes)
+    problems += "".join(f"\n  problem: {printable(problem, 500)}" for problem in report.problems)
     asked = report.decision is not None and report.decision.proposal.action == "ask"
     problems += f"\n  asks: {printable(report.decision.proposal.reason, 500)}" if asked and report.decision else ""
     return "; ".join(words) + problems + "".join(f"\n  | {line}" for line in report.evidence)

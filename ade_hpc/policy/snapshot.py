@@ -60,6 +60,7 @@ class Snapshot:
     """One experiment at one moment.
 
     attempt: the attempt in charge; config and changes are its committed config and what was changed to make it.
+    before: the curves of the attempt that it was changed from; none where nothing was changed, or logged yet.
     paused_by: who wants nothing to be done to it (`pause`, or a HOLD file), empty where nobody does.
     silent: the heartbeat is old *and* its counter did not move when it was read again within this tick.
     degraded: sources that should have answered and did not, one sentence each.
@@ -80,6 +81,7 @@ class Snapshot:
     curves: Curves = field(default_factory=Curves)
     config: Mapping[str, Scalar] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    before: Curves = field(default_factory=Curves)
     past: Past = field(default_factory=Past)
     degraded: tuple[str, ...] = ()
     step: int | None = None

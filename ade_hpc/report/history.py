@@ -94,12 +94,13 @@ def story(folder: ExperimentDir) -> tuple[list[Event], tuple[str, ...]]:
 
 
 def _more(entry: Entry) -> tuple[str, ...]:
-    """Who said what of the job, and its last words."""
+    """Who said what of the job, what there is to know of a change, and the job's last words."""
     if entry.kind != "observed":  # the evidence of a question is a name
         return ()
     said = (entry.data.get("health") or {}).get("witnesses") or ()
     sources = [f"{one['source']}: {one['said']}{_ago(entry.time, one.get('at'))}" for one in said]
-    return tuple(printable(line, 300) for line in (*sources, *(entry.data.get("evidence") or ())))
+    notes = [str(one["evidence"]["said"]) for one in entry.data.get("findings", ()) if "said" in one["evidence"]]
+    return tuple(printable(line, 300) for line in (*sources, *notes, *(entry.data.get("evidence") or ())))
 
 
 def _ago(now: float, at: object) -> str:

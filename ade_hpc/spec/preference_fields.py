@@ -38,7 +38,8 @@ class Tunable(Spec):
     """A key of the config that may be changed: a number from ``min`` to ``max``, or one of ``choices``.
 
     max_factor: the most that one change may multiply or divide it by.
-    tag: the TensorBoard tag that shows the value in effect; with it a change is proved, without it only hoped for.
+    tag: the TensorBoard tag that shows the value in effect, best the base rate, before a schedule bends it; with it a
+    change is proved, without it only hoped for.
     """
 
     min: float | None = None

@@ -22,7 +22,7 @@ from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import read_ledger
 from ade_hpc.store.records import AttemptRecord, load_attempt, load_exits, load_heartbeats, superseded_by
 from ade_hpc.supervisor.experiment import Supervised
-from ade_hpc.supervisor.past import Usage, past_of, usage_of
+from ade_hpc.supervisor.past import Usage, changed_from, past_of, usage_of
 
 STALE_AFTER_BEATS = 3
 MAX_SECOND_LOOK_S = 45.0  # a tick is short: a heartbeat that may come less often is never proved to stand still
@@ -55,6 +55,8 @@ class Look:
         record = load_attempt(one.attempt)
         degraded = list(self.degraded.get(one.scheduler, ()))
         curves = _curves(one, one.attempt, read_curves, degraded)
+        changes = record.changes if record else ()
+        changed = changed_from(one.ledger, one.attempt.number) if changes and curves.series else None
         beats, exits = tuple(self.beats[one.name]), tuple(load_exits(one.attempt))
         saved = saved_checkpoints(one)
         return Snapshot(
@@ -69,7 +71,8 @@ class Look:
             exits=exits,
             curves=curves,
             config=record.config if record else {},
-            changes=record.changes if record else (),
+            changes=changes,
+            before=_curves(one, one.folder.attempt(changed), read_curves, degraded) if changed else Curves(),
             past=past_of(one, self.truths, self.usage, now=self.now),
             degraded=tuple(degraded),
             step=_last_step(curves, beats, exits, _own(one.attempt, record, saved)),

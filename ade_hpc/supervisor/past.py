@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ade_hpc.launch.plan import Plan
+from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.model import Change, Health, JobRef, JobTruth
 from ade_hpc.policy.answers import NODE_FAULTS
 from ade_hpc.policy.health import trouble
@@ -66,6 +66,12 @@ def past_of(one: Supervised, truths: Mapping[str, JobTruth], usage: Usage, *, no
         refusals=len(given_up := _given_up(one)),
         refused_at=given_up[-1].time if given_up else None,
     )
+
+
+def changed_from(ledger: Ledger, attempt: int) -> int | None:
+    """The attempt whose config was changed to make this one; None where a person submitted it."""
+    intent = fact(ledger, "intent", attempt)
+    return Plan.from_json(intent.data).replaces if intent is not None else None
 
 
 def _given_up(one: Supervised) -> list[Entry]:

@@ -28,6 +28,7 @@ from ade_hpc.spec.request import Request
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
 from ade_hpc.store.records import AttemptRecord, load_attempt
+from ade_hpc.supervisor.past import changed_from
 
 HOUR_S = 3600.0
 LEAST_TICKS, MOST_TICKS = 20, 1000
@@ -92,6 +93,7 @@ class Recorded:
     def _snapshot(self, entry: Entry) -> Snapshot:
         data = entry.data
         record, until = self.attempts[data["attempt"]], data["seen"]["until"]
+        changed = changed_from(self.ledger, record.number) if record.changes else None
         return Snapshot(
             experiment=self.name,
             now=entry.time,
@@ -99,9 +101,10 @@ class Recorded:
             truth=_load(JobTruth, data["job"]),
             superseded_by=data["superseded_by"],
             paused_by=data["paused_by"],
-            curves=Curves() if until is None else self.logs[record.number].until(float(until)),
+            curves=self._curves(record.number, until),
             config=record.config,
             changes=record.changes,
+            before=self._curves(changed, until),
             past=_load(Past, {key: _number(value) for key, value in data["past"].items()}),
             degraded=tuple(data["degraded"]),
             step=data["seen"].get("step"),
@@ -110,6 +113,12 @@ class Recorded:
             takes_weights=bool(data["seen"].get("takes_weights")),
             request=self._requests[record.number],
         )
+
+    def _curves(self, attempt: int | None, until: Any) -> Curves:
+        """As far as the tick had read. until: None where it had seen no event."""
+        if attempt is None or attempt not in self.logs or until is None:
+            return Curves()
+        return self.logs[attempt].until(float(until))
 
     def _answers(self, tick: object) -> tuple[Mapping[str, Any], ...]:
         """What a model proposed in this tick, after the deterministic pass."""

@@ -10,7 +10,6 @@ import pytest
 
 from ade_hpc.metrics.series import Curves, Series
 from ade_hpc.model import ExitRecord, Finding, Health, Heartbeat, JobTruth
-from ade_hpc.policy.diagnose import prove
 from ade_hpc.policy.health import judge_health
 from ade_hpc.policy.rules import propose
 from ade_hpc.policy.snapshot import Past, Snapshot
@@ -112,18 +111,6 @@ def test_exclude_node_names_the_nodes_of_the_attempt() -> None:
 @pytest.mark.parametrize("health", [Health("unknown"), Health("pending"), Health("ended", "cancelled")])
 def test_nothing_is_proposed_on_the_unknown_the_waiting_and_the_cancelled(health: Health) -> None:
     assert propose(SNAPSHOT, health, (NAN,), rules("[{name: a, when: nan, do: {stop: true}}]")) is None
-
-
-def test_the_first_logged_value_must_be_what_was_committed() -> None:
-    wanted = parse_preferences("```yaml\ntunables: {optimizer.lr: {min: 0.0, max: 1.0, tag: lr}}\n```", "p.md")
-    from ade_hpc.model import Change
-
-    changed = replace(SNAPSHOT, changes=(Change("optimizer.lr", 0.3, 0.03),))
-    as_float32 = float(np.float32(0.03))
-    assert not prove(replace(changed, curves=series("lr", as_float32, 0.01)), wanted)
-    assert not prove(changed, wanted), "nothing is logged yet: nothing is proved, nothing is blamed"
-    found = prove(replace(changed, curves=series("lr", 0.3, 0.03)), wanted)
-    assert [finding.kind for finding in found] == ["change-ineffective"]
 
 
 # --- health ---

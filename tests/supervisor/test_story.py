@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ade_hpc.cli.tables import sentence
 from ade_hpc.metrics.collect import collect
+from ade_hpc.report.history import story
+from ade_hpc.spec.preferences import load_preferences
 from ade_hpc.store.records import load_attempt, owner_of, superseded_by
+from ade_hpc.supervisor.backtest import replay
+from ade_hpc.supervisor.record import finding_json
+from ade_hpc.supervisor.recorded import recorded
 from tests.support.project import make_project
 
 
@@ -76,6 +82,48 @@ def test_a_trainer_that_takes_the_old_value_from_its_checkpoint_is_found_out(tmp
         "resume with `weights`",
     ):
         assert word in told, word
+
+
+def test_a_change_under_a_schedule_is_proved_by_what_the_attempt_before_logged(tmp_path: Path) -> None:
+    """A cosine logs another rate at every step: it is half of the committed one, say, and all is well."""
+    project = make_project(tmp_path, config={"cosine": True})
+    project.submit()
+
+    last = project.run_to_end()[-1]
+
+    assert [len(project.folder.attempts()), last.attempt, last.code] == [2, 2, 0]
+    assert [one.kind for one in last.findings if one.kind.startswith("change-")] == []
+    rates = collect(project.folder.attempt(2).starts(), None).series["lr"].values
+    assert 0.01 < rates[0] < 0.045, "it is not the committed rate, or the test shows nothing"
+    ticks = replay(recorded(project.folder), load_preferences(project.path / "preferences.md"), project.site).steps
+    live = [entry.data["findings"] for entry in project.ledger.of_kind("observed")]
+    assert [[finding_json(finding) for finding in step.findings] for step in ticks] == live, "a backtest finds the same"
+
+
+def test_an_old_value_that_a_schedule_hides_is_found_out(tmp_path: Path) -> None:
+    project = make_project(tmp_path, config={"cosine": True, "ignore_config": True})
+    project.submit()
+
+    last = project.run_to_end()[-1]
+
+    assert len(project.folder.attempts()) == 2
+    assert (last.findings[0].kind, last.code) == ("change-ineffective", 4)
+
+
+def test_what_proves_nothing_is_a_note_that_says_what_to_do(tmp_path: Path) -> None:
+    """Not what was committed, nor as before: the run goes on, and whoever looks reads how to have it proved."""
+    project = make_project(tmp_path, config={"cosine": True, "jitter": True})
+    project.submit()
+
+    last = project.run_to_end()[-1]
+
+    assert (len(project.folder.attempts()), last.code) == (2, 0)
+    assert [one.severity for one in last.findings if one.kind == "change-unproved"] == ["note"]
+    said = "optimizer.lr was committed as 0.05, "
+    assert f"\n  note: {said}" in sentence(last)
+    told = [line for event in story(project.folder)[0] for line in event.more if said in line]
+    assert told
+    assert told[0].endswith("the tag seems to follow a schedule; log the base value, or name another tag")
 
 
 def test_a_healthy_run_is_left_alone(tmp_path: Path) -> None:

@@ -220,10 +220,12 @@ def main() -> int:
             events.scalars(step, grad_norm=math.nan)
         accuracy = 1 - loss / 3 if loss <= 3 else 0.1
         shown = loss if loss < 1e30 else math.nan
+        rate = lr * (1 + math.cos(math.pi * step / config["steps"])) / 2 if config.get("cosine") else lr
+        rate *= random.uniform(0.1, 0.9) if config.get("jitter") else 1.0
         wobble = dice.gauss(0, config.get("noise", 0.0))
         noisy = shown * (1 + wobble)
         events.scalars(
-            step, loss__train=noisy, loss__val=noisy, accuracy__val=min(1.0, accuracy * (1 - wobble / 10)), lr=lr
+            step, loss__train=noisy, loss__val=noisy, accuracy__val=min(1.0, accuracy * (1 - wobble / 10)), lr=rate
         )
         if step % config["checkpoint_every"] == 0 or asked:
             save(args.checkpoints, step, {"loss": loss, "lr": lr})
