@@ -35,6 +35,7 @@ from ade_hpc.store.records import (
     SCHEMA,
     AttemptRecord,
     ImageRecord,
+    for_good,
     load_attempt,
     save_exit,
     save_fenced_exit,
@@ -107,7 +108,7 @@ class _Start:
         return superseded_by(self.attempt) is not None or fence.outrun(self.attempt, self.job)
 
     def _why_gone(self) -> str:
-        return "superseded" if self._is_over() else "cancelled"
+        return "superseded" if self._is_over() and not for_good(superseded_by(self.attempt)) else "cancelled"
 
     # --- with the trainer ---
 
@@ -206,7 +207,7 @@ class _Start:
             code = trainer.end(None, 0)
             trainer.sweep()
             kept = self._keep(self.log.last_words(), stacks) if fault else ""
-            return self._finish("superseded", code, evidence=kept, fault=fault)
+            return self._finish(self._why_gone(), code, evidence=kept, fault=fault)
         asked = self.asked.signal or signal.SIGTERM
         state = ask_slurm(self.job.job_id) if self.job.slurm else SlurmState()
         cause = cause_of(asked, state, self.job.slurm)

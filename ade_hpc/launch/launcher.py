@@ -27,6 +27,7 @@ from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import Ledger, append, read_ledger
 from ade_hpc.store.records import (
     ended_itself,
+    for_good,
     load_exits,
     load_heartbeats,
     owner_of,
@@ -128,7 +129,8 @@ class Launcher:
     def _sbatch(self, plan: Plan) -> str:
         by = superseded_by(self._attempt(plan))
         if by is not None:
-            raise AttemptExists(f"attempt {plan.attempt} was superseded by {by} before it was submitted")
+            how = "cancelled" if for_good(by) else f"superseded by {by}"
+            raise AttemptExists(f"attempt {plan.attempt} was {how} before it was submitted")
         self._record("trying", {"attempt": plan.attempt})
         try:
             with self._step("sbatch"):

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from ade_hpc.model import Domain, ExitRecord, Health, Heartbeat, JobTruth, Witness
 from ade_hpc.policy.snapshot import Snapshot
-from ade_hpc.store.records import ended_itself
+from ade_hpc.store.records import ended_itself, for_good
 
 # An event writer may hold back up to flush_secs (120 s by default), so silence in the event files shorter than twice
 # that says nothing. The sidecar may know better what is normal for this run.
@@ -157,10 +157,12 @@ def _stands_still(snapshot: Snapshot, beat: Heartbeat) -> bool:
 
 
 def _ended(snapshot: Snapshot) -> Health:
-    """Without a record (KILL, a lost node, cancelled while pending) only Slurm's state is left."""
+    """Without a record (KILL, a lost node, cancelled while pending) only Slurm's state is left; a job that came to the
+    fence when it was cancelled already has ended well, for Slurm."""
     truth, record = snapshot.truth, _final_record(snapshot)
     said = _CAUSES.get(truth.state, truth.state.lower().replace("_", "-"))
     if record is None:
+        said = "cancelled" if truth.state == "COMPLETED" and for_good(snapshot.superseded_by) else said
         return Health("ended", said or "vanished", f"{truth.said_by}; no final exit record was left")
     if truth.state in _SLURM_ENDED and record.cause in _CONSEQUENCES and said != record.cause:
         return Health("ended", said, f"{truth.said_by}; the exit record says {record.cause}")

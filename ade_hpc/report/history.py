@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.launch.plan import Plan, fact
 from ade_hpc.metrics.text import printable
+from ade_hpc.model import ExitRecord
 from ade_hpc.report.waiting import counted
 from ade_hpc.spec.request import Request
-from ade_hpc.store.layout import ExperimentDir
+from ade_hpc.store.layout import AttemptDir, ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
-from ade_hpc.store.records import ParentRecord, load_attempt, load_exits, load_request
+from ade_hpc.store.records import ParentRecord, for_good, load_attempt, load_exits, load_request, superseded_by
 from ade_hpc.supervisor.record import OUTCOMES
 
 SCHEMA = 1
@@ -22,7 +23,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """One attempt. ``outcome`` is the cause of its last exit record, ``refused`` or ``open``.
+    """One attempt. ``outcome`` is the cause of its last exit record, ``refused``, ``cancelled`` or ``open``.
 
     asks: what it asks of Slurm beyond its experiment. burnt_s: how long trainers ran on after what ended them had
     happened; burnt_gpu_s: that times the GPUs they held.
@@ -63,7 +64,6 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
     record, job = load_attempt(attempt), job_of(folder, ledger, plan.attempt)
     exits = load_exits(attempt)
     burnt_s = sum(one.burnt_s or 0.0 for one in exits)
-    outcome = "refused" if fact(ledger, "refused", plan.attempt) else exits[-1].cause if exits else "open"
     return AttemptRow(
         attempt=plan.attempt,
         made_at=made_at,
@@ -74,11 +74,18 @@ def _attempt(folder: ExperimentDir, ledger: Ledger, plan: Plan, made_at: float) 
         parent=_parent(plan.parent) if plan.parent else "",
         commit=record.commit if record else "",
         job_id=job.job_id if job else "",
-        outcome=outcome,
+        outcome="refused" if fact(ledger, "refused", plan.attempt) else _outcome(attempt, exits),
         starts=len(attempt.starts()),
         burnt_s=burnt_s,
         burnt_gpu_s=burnt_s * load_request(attempt, Request()).gpus,
     )
+
+
+def _outcome(attempt: AttemptDir, exits: Sequence[ExitRecord]) -> str:
+    """By its last exit record; what was cancelled while it waited leaves none of that."""
+    if (not exits or exits[-1].requeued) and for_good(superseded_by(attempt)):
+        return "cancelled"
+    return exits[-1].cause if exits else "open"
 
 
 def _parent(parent: ParentRecord) -> str:

@@ -155,6 +155,11 @@ def superseded_by(attempt: AttemptDir) -> str | None:
     return str(value.get("by", "")) if value else ""
 
 
+def for_good(by: str | None) -> bool:
+    """Is this the tombstone of a person or a rule that ends the run, and not of an attempt that takes over?"""
+    return bool(by) and not str(by).startswith("attempt ")
+
+
 # --- heartbeats and exit records --------------------------------------------------------------------------------
 
 
