@@ -102,6 +102,11 @@ def last_change(ledger: Ledger) -> Plan | None:
     return next((plan for plan in reversed(plans) if plan.changes and plan.attempt not in refused), None)
 
 
+def overwritten(plan: Plan, config: Mapping[str, Scalar]) -> Change | None:
+    """The first change of a plan that a person has since replaced by a value of their own, or None."""
+    return next((change for change in plan.changes if config.get(change.key) != change.new), None)
+
+
 def load_proposal(value: Mapping[str, Any]) -> Proposal | None:
     """A proposal as the ledger has it, or None where it is damaged."""
     try:
@@ -123,14 +128,10 @@ def _approved(ledger: Ledger, entry: Entry, snapshot: Snapshot) -> Wish | None:
 
 def _reverted(ledger: Ledger, entry: Entry, snapshot: Snapshot) -> Wish | None:
     plan = last_change(ledger)
-    if plan is None or entry.data.get("attempt") != snapshot.attempt:
+    if plan is None or entry.data.get("attempt") != snapshot.attempt or overwritten(plan, snapshot.config):
         return None
     by = printable(str(entry.data.get("by")), 40)
-    changes = tuple(_inverse(change, snapshot.config) for change in plan.changes)
+    changes = tuple(Change(change.key, change.new, change.old) for change in plan.changes)
     reason = f"{by} takes back what {printable(plan.author, 60)} changed for attempt {plan.attempt}"
     proposal = Proposal("change", f"person:{by}", reason, changes=changes, resume="last-healthy")
     return Wish(f"revert-{entry.seq}", proposal, "own")
-
-
-def _inverse(change: Change, config: Mapping[str, Scalar]) -> Change:
-    return Change(change.key, config.get(change.key), change.old)
