@@ -78,7 +78,9 @@ class Bounds(AgentMiddleware[AgentState[Any], None, Any]):
             return ToolMessage(failed, tool_call_id=str(request.tool_call["id"]), status="error")
         if isinstance(answer, ToolMessage):
             text = self._redact(str(answer.content))
-            answer.content = text if len(text) <= TOOL_ANSWER_LIMIT else f"{text[:TOOL_ANSWER_LIMIT]}…"
+            text = text if len(text) <= TOOL_ANSWER_LIMIT else f"{text[:TOOL_ANSWER_LIMIT]}…"
+            # what LangChain says of a call that it can't make repeats the call, which may repeat a file
+            answer.content = self._desk.fence(text) if answer.status == "error" else text
         return answer
 
     def _check_words(self, message: AIMessage) -> None:

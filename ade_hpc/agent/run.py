@@ -91,7 +91,7 @@ def _converse(desk: Desk, model_name: str, model: Any, caller: Caller, allowance
     )
     with tracing_context(enabled=False):  # the curves go to the model that the person named, and to nobody else
         state = graph.invoke(
-            {"messages": [HumanMessage(first_message(situation))]}, config={"recursion_limit": STEPS_LIMIT}
+            {"messages": [HumanMessage(first_message(situation, desk.fence))]}, config={"recursion_limit": STEPS_LIMIT}
         )
     spoken = [message.text for message in state["messages"] if isinstance(message, AIMessage) and message.text.strip()]
     return spoken[-1] if spoken else ""
