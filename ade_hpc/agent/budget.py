@@ -3,6 +3,7 @@
 
 Tokens are what the server says it counted. Before a call they are estimated, generously, and never below what the
 server counted for an earlier call of the same incident, so that a call which could break the budget is not made at all.
+A call without an answer that may have been billed is charged by that estimate.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Spent(Exception):
 
 @dataclass(frozen=True)
 class Usage:
-    """Answered calls, and the tokens read and written in them."""
+    """Calls that are paid for, and the tokens read and written in them."""
 
     calls: int = 0
     input: int = 0
@@ -85,11 +86,11 @@ class Meter:
             self._held[self._tried] = (model, call)
             return self._tried
 
-    def settle(self, ticket: int, usage: Usage | None, *, answered: bool) -> None:
+    def settle(self, ticket: int, usage: Usage | None, *, billed: bool) -> None:
         """After the call. usage: the server's count; None where it counted nothing, then the estimate stands."""
         with self._lock:
             model, held = self._held.pop(ticket)
-            if answered:
+            if billed:
                 actual = replace(usage or held, calls=1)
                 self.used[model] = self.used.get(model, Usage()) + actual
                 self._largest[model] = max(self._largest.get(model, 0), actual.tokens)

@@ -18,6 +18,7 @@ from langchain_core.exceptions import ModelError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
+from openai import Timeout
 from pydantic import SecretStr
 
 from ade_hpc.agent.budget import Meter, Spent, Usage
@@ -32,6 +33,13 @@ MAX_OUTPUT_TOKENS = 1_000
 RETRIES = 1
 RETRY_AFTER_S = 1.0
 RETRIED_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
+CONNECT_S = 10.0
+GRACE_S = 1.0  # for a client's own timeout to come first: it knows whether there was a connection
+# What Python and the providers' clients call it when there was none: nothing was asked, and nothing is billed
+NOT_CONNECTED = frozenset(
+    "ClientConnectorError ConnectError ConnectTimeout ConnectTimeoutError ConnectionRefusedError "
+    "EndpointConnectionError NewConnectionError PoolTimeout UnsupportedProtocol gaierror".split()
+)
 # A model's own name may hold a colon too (llama3:8b), so not every prefix is a provider.
 PROVIDERS = frozenset(
     "anthropic azure_ai azure_openai bedrock bedrock_converse cohere deepseek fireworks google_genai google_vertexai "
@@ -67,7 +75,7 @@ def chat_model(name: str, llm: Llm, environ: Mapping[str, str], *, timeout_s: fl
             model=rest if rest and provider == "openai" else name,
             base_url=base_url,
             api_key=SecretStr(key or "none"),
-            timeout=timeout_s,
+            timeout=Timeout(timeout_s, connect=min(CONNECT_S, timeout_s / 2)),
             max_retries=0,
             max_completion_tokens=MAX_OUTPUT_TOKENS,
         )
@@ -120,7 +128,7 @@ class Caller:
             ticket = self._reserve(name, estimate)
             answer, error = self._try(work)
             message = message_of(answer) if answer is not None else None
-            self.meter.settle(ticket, _usage(message), answered=error is None)
+            self.meter.settle(ticket, _usage(message), billed=error is None or may_be_billed(error))
             if answer is not None:
                 return answer
             wait = _retry_after(error) if error is not None else None
@@ -141,7 +149,7 @@ class Caller:
 
     def _try(self, work: Callable[[], A]) -> tuple[A | None, Exception | None]:
         try:
-            return within(min(self.timeout_s, self.deadline.left), work), None
+            return within(min(self.timeout_s + GRACE_S, self.deadline.left), work), None
         except Exception as error:  # noqa: BLE001 - a model may fail in every way there is; all of them end here
             return None, error
 
@@ -153,13 +161,32 @@ class Caller:
             words = said.get("message", "") if isinstance(said, dict) else ""
             more = f": {printable(self.redact(str(words)), 160)}" if words else ""
             return f"the model's server answered with HTTP status {status}{more}"
-        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        if error is not None and not may_be_billed(error):
+            return "the model's server can't be reached"
+        if _is_timeout(error):
             return "the model's server gave no answer in time"
         if isinstance(error, json.JSONDecodeError):
             return "the model's server answered with something that is not JSON"
         if "Connection" in type(error).__name__:
-            return "the model's server can't be reached"
+            return "the model's server broke the connection off"
         return f"the model's answer can't be used ({type(error).__name__})"
+
+
+def may_be_billed(error: Exception) -> bool:
+    """Can a call that ended in this have reached the model? Not where its server refused it, or was never reached."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and status >= 400:
+        return False
+    one: BaseException | None = error
+    while one is not None:
+        if type(one).__name__ in NOT_CONNECTED:
+            return False
+        one = one.__cause__ or one.__context__
+    return True
+
+
+def _is_timeout(error: Exception | None) -> bool:
+    return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
 
 
 def _retry_after(error: Exception) -> float | None:
@@ -176,7 +203,7 @@ def _retry_after(error: Exception) -> float | None:
     passing = isinstance(error, json.JSONDecodeError | ConnectionError) or (
         isinstance(error, ModelError) and error.is_retryable
     )
-    return RETRY_AFTER_S if passing else None
+    return RETRY_AFTER_S if passing and not _is_timeout(error) else None
 
 
 def _usage(message: AIMessage | None) -> Usage | None:

@@ -157,16 +157,21 @@ def _observed(data: Any) -> str:
 
 
 def _answered(data: Any) -> str:
-    usage = [one for one in (data.get("usage") or {}).values() if isinstance(one, dict)]
-    calls, tokens = sum(one["calls"] for one in usage), sum(one["input"] + one["output"] for one in usage)
-    text = f"model:{data.get('model')} answered about attempt {data.get('attempt')} ({counted(calls)}, {tokens} tokens)"
+    text = f"model:{data.get('model')} answered about attempt {data.get('attempt')} ({_usage(data)})"
     text += "".join(f"; {_decided(decision)}" for decision in data.get("decisions") or ())
     text += f"; it says: {data['text']}" if data.get("text") else ""
     return text + (f"; what it saw: {data['picture']}" if data.get("picture") else "")
 
 
 def _unanswered(data: Any) -> str:
-    return f"no judgement of model:{data.get('model')} about attempt {data.get('attempt')}: {data.get('text')}"
+    charged = f" ({_usage(data)} are charged)" if data.get("usage") else ""
+    return f"no judgement of model:{data.get('model')} about attempt {data.get('attempt')}{charged}: {data.get('text')}"
+
+
+def _usage(data: Any) -> str:
+    usage = [one for one in (data.get("usage") or {}).values() if isinstance(one, dict)]
+    calls, tokens = sum(one["calls"] for one in usage), sum(one["input"] + one["output"] for one in usage)
+    return f"{counted(calls)}, {tokens} tokens"
 
 
 def _waiting(data: Any) -> str:

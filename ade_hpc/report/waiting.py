@@ -17,8 +17,12 @@ def waits_for(name: str, ledger: Ledger, attempt: int) -> str:
     """Whose word this attempt waits for; empty where nobody's."""
     if waiting(ledger, attempt) is not None:
         return f"a proposal waits for you: ade-hpc approve {name}, or reject"
-    about = [entry for entry in open_questions(ledger) if entry.data.get("attempt") == attempt]
-    return f"a question waits for a model: {printable(str(about[0].data.get('why')), 200)}" if about else ""
+    about = [entry.data for entry in open_questions(ledger) if entry.data.get("attempt") == attempt]
+    if not about:
+        return ""
+    tried = [one.data for one in ledger.of_kind("unanswered") if one.data.get("evidence") == about[0].get("evidence")]
+    said = f"; no judgement yet: {printable(str(tried[-1].get('text')), 200)}" if tried else ""
+    return f"a question waits for a model: {printable(str(about[0].get('why')), 200)}{said}"
 
 
 def counted(calls: int) -> str:

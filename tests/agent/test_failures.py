@@ -6,6 +6,7 @@ Every case is one that LangChain by itself turns into something else: silence, a
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ade_hpc.agent.budget import Allowance
-from ade_hpc.agent.model import NoJudgement, chat_model, key_from
+from ade_hpc.agent.model import MAX_OUTPUT_TOKENS, NoJudgement, chat_model, key_from
 from ade_hpc.agent.run import ask
 from ade_hpc.spec.site import Llm
 from tests.agent.situations import TEXT, consult, guard, situation
@@ -23,35 +24,39 @@ DOWN = call(("modify_config", {"key": "optimizer.lr", "value": 0.05, "reason": "
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason", "requests"),
+    ("reply", "reason", "requests", "charged"),
     [
-        (fail(500), "HTTP status 500", 2),
-        (fail(503), "HTTP status 503", 2),
-        (fail(429), "HTTP status 429", 2),
-        (fail(400, message="no such model"), "no such model", 1),
-        (fail(401), "HTTP status 401", 1),
-        (fail(404), "HTTP status 404", 1),
-        (Reply(b"<html>a proxy</html>", kind="text/html"), "can't be used", 1),
-        (Reply(b"<html>a proxy</html>"), "not JSON", 2),
-        (Reply(b"{"), "not JSON", 2),
-        (Reply(b"[]"), "can't be used", 1),
-        (Reply(b"{}"), "can't be used", 1),
-        (Reply(b'{"choices": []}'), "can't be used", 1),
-        (Reply(b'{"choices": [{"message": {"role": "assistant", "content": 7}}]}'), "can't be used", 1),
-        (Reply(b"", drop=True), "can't be reached", 2),
-        (say(""), "empty", 1),
-        (say(None), "empty", 1),
-        (say(None, refusal="I would rather not"), "declined", 1),
-        (call(("restart_job", "[1]")), "can't be used", 1),
+        (fail(500), "HTTP status 500", 2, 0),
+        (fail(503), "HTTP status 503", 2, 0),
+        (fail(429), "HTTP status 429", 2, 0),
+        (fail(400, message="no such model"), "no such model", 1, 0),
+        (fail(401), "HTTP status 401", 1, 0),
+        (fail(404), "HTTP status 404", 1, 0),
+        (Reply(b"<html>a proxy</html>", kind="text/html"), "can't be used", 1, 1),
+        (Reply(b"<html>a proxy</html>"), "not JSON", 2, 2),
+        (Reply(b"{"), "not JSON", 2, 2),
+        (Reply(b"[]"), "can't be used", 1, 1),
+        (Reply(b"{}"), "can't be used", 1, 1),
+        (Reply(b'{"choices": []}'), "can't be used", 1, 1),
+        (Reply(b'{"choices": [{"message": {"role": "assistant", "content": 7}}]}'), "can't be used", 1, 1),
+        (Reply(b"", drop=True), "broke the connection off", 2, 2),
+        (say(""), "empty", 1, 1),
+        (say(None), "empty", 1, 1),
+        (say(None, refusal="I would rather not"), "declined", 1, 1),
+        (call(("restart_job", "[1]")), "can't be used", 1, 1),
     ],
 )
-def test_a_failure_is_no_judgement_with_its_reason(tmp_path: Path, reply: Reply, reason: str, requests: int) -> None:
+def test_a_failure_is_no_judgement_with_its_reason(
+    tmp_path: Path, reply: Reply, reason: str, requests: int, charged: int
+) -> None:
+    """charged: how many of the calls may be on the bill; a status of failure is on nobody's."""
     with chat_server(reply) as server:
         judgement = consult(situation(tmp_path / "x.png"), server)
     assert judgement.outcome == "failed"
     assert reason in judgement.text
     assert judgement.decision is None
     assert len(server.asked) == requests
+    assert sum(usage.calls for usage in judgement.usage.values()) == charged
 
 
 def test_a_passing_failure_is_overcome(tmp_path: Path) -> None:
@@ -82,13 +87,31 @@ def test_a_server_that_takes_for_ever_is_left_in_time(tmp_path: Path, reply: Rep
     assert "in time" in judgement.text
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-        judgement = consult(situation(tmp_path / "x.png"), ChatServer(lambda asked, number: fail(500), url=address))
+@pytest.mark.parametrize("timeout", ["1s", "60s"], ids=["by its client", "by the deadline"])
+def test_a_call_that_is_left_without_an_answer_is_charged_as_estimated(tmp_path: Path, timeout: str) -> None:
+    """Its provider bills it, whether anybody waits for the end or not."""
+    with chat_server(wait(30)) as server:
+        judgement = consult(situation(tmp_path / "x.png"), server, seconds=3, timeout=timeout)
+        sent = len(json.dumps(server.asked[0].messages))
+    assert "in time" in judgement.text
+    used = judgement.usage["scripted"]
+    assert (len(server.asked), used.calls, used.output) == (1, 1, MAX_OUTPUT_TOKENS)
+    assert sent / 5 < used.input < sent
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_who_was_never_reached_bills_nothing(tmp_path: Path, scheme: str) -> None:
+    """Nobody listens; or somebody does, and no connection comes about in time, as behind a firewall."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        if scheme == "https":
+            port.listen()
+        address = f"{scheme}://127.0.0.1:{port.getsockname()[1]}/v1"
+        silent = ChatServer(lambda asked, number: fail(500), url=address)
+        judgement = consult(situation(tmp_path / "x.png"), silent, seconds=5, timeout="2s")
     assert judgement.outcome == "failed"
     assert "can't be reached" in judgement.text
+    assert judgement.usage == {}
 
 
 def test_malformed_arguments_are_told_to_the_model(tmp_path: Path) -> None:

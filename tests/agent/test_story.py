@@ -19,13 +19,13 @@ from ade_hpc.cli import wishes
 from ade_hpc.launch.plan import Plan, new_token
 from ade_hpc.metrics.collect import collect
 from ade_hpc.report.history import story
-from ade_hpc.report.waiting import spending
+from ade_hpc.report.waiting import spending, waits_for
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry, append
 from ade_hpc.store.records import load_attempt
 from ade_hpc.supervisor.reports import Report
 from ade_hpc.supervisor.tick import Ticker
-from tests.support.chat_server import KEY, ChatServer, call, chat_server, fail, say
+from tests.support.chat_server import KEY, ChatServer, call, chat_server, fail, say, wait
 from tests.support.project import REPOSITORY, Project, lives, make_project, wait_for
 
 PREFERENCES = """# What I want
@@ -53,10 +53,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 
 def make(
-    root: Path, server: ChatServer, *, mode: str = "auto", ask: str = "on-finding", where: str = "tick", **more: Any
+    root: Path,
+    server: ChatServer,
+    *,
+    mode: str = "auto",
+    ask: str = "on-finding",
+    where: str = "tick",
+    timeout: str = "60s",
+    **more: Any,
 ) -> Project:
     """A project whose run explodes, and for which no rule is written."""
-    project = make_project(root, site={"llm": {"base_url": server.url, "prices": PRICES}}, **more)
+    llm = {"base_url": server.url, "prices": PRICES, "timeout": timeout}
+    project = make_project(root, site={"llm": llm}, **more)
     wanted = PREFERENCES.replace("MODE", mode).replace("ASK", ask).replace("WHERE", where)
     (project.path / "preferences.md").write_text(wanted)
     project.commit("no rules")
@@ -119,15 +127,18 @@ def test_the_model_sees_the_picture_and_its_bounded_change_runs(tmp_path: Path, 
 def test_with_the_model_down_the_question_stays_open_and_a_later_tick_asks_it(
     tmp_path: Path, server: ChatServer
 ) -> None:
-    server.says(fail(500))
+    """However often it was tried meanwhile: who fails with a status bills nothing."""
+    server.says(fail(500, retry_after="0"))
     project = make(tmp_path, server)
     project.wait_for_exit(1)
 
-    down = tick(project)
+    down = [tick(project) for _ in range(7)]
 
-    assert down.code == 3
-    assert "no judgement this time" in down.problems[-1]
-    assert "HTTP status 500" in entries(project, "unanswered")[0].data["text"]
+    assert {report.code for report in down} == {3}
+    assert "no judgement this time" in down[-1].problems[-1]
+    assert ["HTTP status 500" in one.data["text"] for one in entries(project, "unanswered")] == [True]
+    assert "no judgement yet: the model's server answered with HTTP status 500" in waits_for("tiny", project.ledger, 1)
+    assert len(server.asked) == 14
     assert len(project.folder.attempts()) == 1
     server.says(DOWN)
     answer = tick(project)
@@ -187,6 +198,27 @@ def test_an_incident_has_one_budget_over_all_its_ticks(
     assert (used.calls, len(server.asked)) == (calls, calls)
     assert used.tokens <= 15_000
     assert codes == [4, 4, 4, 4]
+
+
+def test_calls_that_nobody_answers_count_into_the_budget_of_the_incident(tmp_path: Path, server: ChatServer) -> None:
+    """Their provider may bill each of them; and one can read that they were made, and why no judgement came."""
+    server.says(wait(60))
+    project = make(tmp_path, server, timeout="1s")
+    project.wait_for_exit(1)
+    codes = [tick(project).code for _ in range(8)]
+    calls, used = len(server.asked), spent(project.ledger)["scripted"]
+    assert 3 <= calls <= 6
+    assert used.calls == calls
+    assert 1_000 * calls < used.tokens <= 15_000
+    assert codes == [3] * calls + [4] * (8 - calls)
+    events, _ = story(project.folder)
+    told = [event.text for event in events if event.kind == "unanswered"]
+    assert ["1 call, " in text and "no answer in time" in text for text in told] == [True] * calls + [False]
+    assert spending(project.ledger, project.site.llm.prices, now=time.time()).startswith(
+        f"{calls} calls of a model in 24 h, "
+    )
+    why = entries(project, "unanswered")[-1].data["text"]
+    assert f"no judgement yet: {why}" in waits_for("tiny", project.ledger, 1)
 
 
 def test_a_quiet_day_costs_nothing(tmp_path: Path, server: ChatServer) -> None:
