@@ -61,11 +61,16 @@ def split_host(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
 
 
 def _keep_traceback() -> str:
-    """Write the traceback where its reader finds it; never into a run folder or a log that is shared."""
+    """Write the traceback where its reader finds it; never into a run folder or a log that is shared.
+
+    It is made to be passed on, and what an error says may quote a key: a client's headers, a setting.
+    """
     import tempfile
     import traceback
 
+    from ade_hpc.agent.redact import redactor
+
     handle, name = tempfile.mkstemp(prefix="ade-hpc-error-", suffix=".txt")
     with os.fdopen(handle, "w") as file:
-        traceback.print_exc(file=file)
+        file.write(redactor(os.environ)(traceback.format_exc()))
     return name

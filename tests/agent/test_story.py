@@ -26,7 +26,7 @@ from ade_hpc.store.records import load_attempt
 from ade_hpc.supervisor.reports import Report
 from ade_hpc.supervisor.tick import Ticker
 from tests.support.chat_server import KEY, ChatServer, call, chat_server, fail, say, wait
-from tests.support.project import REPOSITORY, Project, lives, make_project, wait_for
+from tests.support.project import REPOSITORY, Project, environment, lives, make_project, wait_for
 
 PREFERENCES = """# What I want
 
@@ -384,9 +384,29 @@ def test_no_secret_is_left_anywhere(tmp_path: Path, server: ChatServer, monkeypa
     texts["git"] = project.git("log", "--all", "--patch", "--format=%B").encode()
     texts["prompts"] = "".join(asked.text for asked in server.asked).encode()
     texts["report"] = repr(report).encode()
+    texts["traceback"] = traceback_of(leaks, tmp_path)
     found = [(name, value) for name, text in texts.items() for value in canaries.values() if value.encode() in text]
     assert found == []
     assert any(asked.headers["authorization"] == f"Bearer {KEY}" for asked in server.asked)
+
+
+def traceback_of(words: str, folder: Path) -> bytes:
+    """What the program keeps of a fault of its own, here one that says these words."""
+    code = (
+        "import sys\n"
+        "from ade_hpc.cli import entry\n"
+        "def fails(words): raise RuntimeError(words[0])\n"
+        "entry.start = fails\n"
+        "entry.run()\n"
+    )
+    argv = [sys.executable, "-c", code, words]
+    env = {**environment(), "TMPDIR": str(folder)}
+    done = subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "internal error (RuntimeError)" in done.stderr
+    kept = Path(done.stderr.split()[-1]).read_bytes()
+    assert b"Traceback" in kept
+    return kept + done.stderr.encode()
 
 
 def test_langchain_is_loaded_only_when_a_question_is_asked(tmp_path: Path, server: ChatServer) -> None:

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from ade_hpc.cli.demo import instead_of_the_rule
 from ade_hpc.cli.main import app
 from ade_hpc.errors import UsageError
 from ade_hpc.spec.preferences import parse_preferences
-from tests.support.chat_server import KEY, Reply, chat_server
+from tests.support.chat_server import KEY, Reply, call, chat_server, say
+from tests.support.project import CONFIG, TRAINER
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -42,6 +46,33 @@ def test_the_demo_whose_model_never_answers_ends_with_one_sentence(tmp_path: Pat
     assert str(tmp_path) in done.stderr
     assert KEY not in done.stdout + done.stderr
     assert len(server.asked) >= 3
+
+
+@pytest.mark.timeout(240)
+def test_the_demo_with_an_agent_tells_its_story_to_the_end(tmp_path: Path) -> None:
+    """By the same program and preferences, over a trainer of seconds: the real one is trained in other tests."""
+    checkout, kept = tmp_path / "checkout", tmp_path / "d"
+    shutil.copytree(REPOSITORY / "ade_hpc", checkout / "ade_hpc", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "preferences.md", checkout)
+    (checkout / "jobs").mkdir()
+    shutil.copy(TRAINER, checkout / "jobs" / "train.py")
+    (checkout / "jobs" / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "seed": 0}, sort_keys=False))
+    experiment = (REPOSITORY / "jobs" / "experiment.yaml").read_text()
+    (checkout / "jobs" / "experiment.yaml").write_text(experiment)
+    look = call(("analyze_metric", {"tag": "loss/val", "question": "Where does it explode?"}))
+    down = call(("modify_config", {"key": "optimizer.lr", "value": 0.05, "reason": "the loss explodes"}))
+    with chat_server(look, say("After step 150."), down) as server:
+        argv = [sys.executable, "-m", "ade_hpc.cli", "demo", "--agent", "--model", "m", "--keep", str(kept)]
+        env = {**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "PYTHONPATH": str(checkout)}
+        done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(server.asked) == 3
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["attempts"], told["commits"]) == (2, 1)
+    assert Path(told["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert "Ade-Author: model:m" in done.stdout
+    assert "+  lr: 0.05" in done.stdout
+    assert KEY not in done.stdout + done.stderr
 
 
 def test_the_preferences_of_that_demo_have_a_model_in_place_of_the_rule() -> None:
