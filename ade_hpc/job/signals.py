@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why is this job being asked to go? Handlers only note the signal; the question is answered in ordinary code.
 
-Slurm uses TERM for scancel, for preemption and for an admin's requeue alike. What tells them apart is JobState, asked
-at that moment: scancel and requeue say COMPLETING, preemption in its grace time says RUNNING (measured, 22.05).
+Slurm uses TERM for scancel, for preemption and for an admin's requeue alike. What tells them apart is what Slurm says
+at that moment (recorded on 22.05, 25.11 and 26.05): scancel and requeue say COMPLETING; preemption in its grace time
+says RUNNING with a PreemptTime, which the requeue clears. A TERM while Slurm says RUNNING without one was sent by
+somebody (``scancel -s TERM``, a site's reaper of idle GPUs), who wants the job to end.
 """
 
 from __future__ import annotations
@@ -65,9 +67,7 @@ def requeue(job_id: str) -> str:
 
 
 def cause_of(asked: int, state: SlurmState, slurm: bool) -> str:
-    """time-limit, preempted, requeued-by-admin or cancelled."""
-    if not slurm:
-        return "cancelled"
-    if state.job_state == "RUNNING":
-        return "preempted" if state.preempted or asked != signal.SIGUSR2 else "time-limit"
-    return "time-limit" if asked == signal.SIGUSR2 and not state.job_state else "cancelled"
+    """time-limit, preempted or cancelled. Where Slurm did not answer, the signal alone decides."""
+    if slurm and state.job_state == "RUNNING" and state.preempted:
+        return "preempted"
+    return "time-limit" if slurm and asked == signal.SIGUSR2 and state.job_state in ("RUNNING", "") else "cancelled"
