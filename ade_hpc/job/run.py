@@ -10,7 +10,6 @@ with the fast path the job then asks for a tick as its last act (fastpath.py).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import time
@@ -22,6 +21,7 @@ from ade_hpc.errors import StoreError
 from ade_hpc.job import evidence, fastpath, fence, lastwords
 from ade_hpc.job.budget import over_gpu_hours
 from ade_hpc.job.identity import JobIdentity, identify
+from ade_hpc.job.image import changed_image
 from ade_hpc.job.launchline import LaunchLine, build_launch_line
 from ade_hpc.job.sidecar import Fault, Sidecar
 from ade_hpc.job.signals import Asked, SlurmState, ask_slurm, cause_of, requeue
@@ -34,7 +34,6 @@ from ade_hpc.store.records import (
     ENDED_ITSELF,
     SCHEMA,
     AttemptRecord,
-    ImageRecord,
     for_good,
     load_attempt,
     save_exit,
@@ -86,7 +85,7 @@ class _Start:
         fence.wait_for_end(self.attempt, self.record.heartbeat_interval_s, self._must_go, before=self.job.restart)
         if self._must_go():
             return self._finish(self._why_gone(), 1)
-        wrong = _changed_image(self.record.image)
+        wrong = changed_image(self.record.image)
         if wrong:
             return self._finish("image-changed", 1, wrong)
         line = build_launch_line(self.attempt, self.job, self.record, self.experiment, environ)
@@ -289,18 +288,3 @@ class _Start:
             save_exit(self.attempt, record)
         except OSError as error:
             print(f"ade-hpc: the exit record could not be written: {error.strerror}", flush=True)
-
-
-def _changed_image(image: ImageRecord | None) -> str:
-    """Why this is not the image that was submitted, or an empty string. The digest is taken only if the file moved."""
-    if image is None:
-        return ""
-    try:
-        info = Path(image.path).stat()
-    except OSError as error:
-        return f"{image.path}: {error.strerror}"
-    if (info.st_size, info.st_mtime_ns, info.st_ino) == (image.size, image.mtime_ns, image.inode):
-        return ""
-    with Path(image.path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return "" if digest == image.sha256 else f"{image.path}: changed since it was submitted; submit again"
