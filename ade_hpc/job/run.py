@@ -2,10 +2,11 @@
 """One start of an attempt, from the fence to the final exit record.
 
 The shape that passed on real Slurm: handlers only set a reason; the main loop polls; on a reason a *provisional*
-exit record first (the job may be killed at any time from then on), the declared signal to the trainer, the final
-record; a requeue only if the reason is ours, Slurm says RUNNING and there is no tombstone, because a requeue after
-scancel brings the job back from the dead. What the trainer died of, or was ended for, is found out here, beside it;
-with the fast path the job then asks for a tick as its last act (fastpath.py).
+exit record first (the job may be killed at any time from then on), then the declared signal to the trainer, and only
+then the question to Slurm, which may take all the time that is left; the final record; a requeue only if the reason is
+ours, Slurm says RUNNING and there is no tombstone, because a requeue after scancel brings the job back from the dead.
+What the trainer died of, or was ended for, is found out here, beside it; with the fast path the job then asks for a
+tick as its last act (fastpath.py).
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ class _Start:
     def _end_faulty(self, trainer: Trainer, fault: Fault) -> int:
         """End a trainer that gets nowhere: ask for its stacks, TERM, KILL. The declared signal would save poison."""
         stacks = self._stacks(trainer)
-        code = trainer.end(None, 0) or 1
+        code = trainer.end() or 1
         trainer.sweep()
         kept = self._keep(self.log.last_words(), stacks)
         return self._finish(fault.cause, code, fault.detail, signature=fault.cause, evidence=kept, fault=fault)
@@ -199,20 +200,20 @@ class _Start:
         return self._must_go()
 
     def _interrupt(self, trainer: Trainer) -> int:
-        """The job is asked to go: say so on disk, tell the trainer, say how it ended, queue again if that is right."""
+        """The job is asked to go: say so on disk, tell the trainer, ask why, say how it ended, queue again if right."""
         fault = self.sidecar.fault
         if self._is_over():
             stacks = self._stacks(trainer)
-            code = trainer.end(None, 0)
+            code = trainer.end()
             trainer.sweep()
             kept = self._keep(self.log.last_words(), stacks) if fault else ""
             return self._finish(self._why_gone(), code, evidence=kept, fault=fault)
         asked = self.asked.signal or signal.SIGTERM
-        state = ask_slurm(self.job.job_id) if self.job.slurm else SlurmState()
-        cause = cause_of(asked, state, self.job.slurm)
+        self._save(replace(self.exit, cause=cause_of(asked, SlurmState(), self.job.slurm), final=False))
+        told_at = self._tell(trainer)
+        cause = cause_of(asked, ask_slurm(self.job.job_id), True) if self.job.slurm else "cancelled"
         self._save(replace(self.exit, cause=cause, final=False))
-        declared = self._declared_signal()
-        code = trainer.end(declared, self._grace_s(cause))
+        code = trainer.end(told_at + self._grace_s(cause) - time.monotonic() if told_at is not None else 0.0)
         trainer.sweep()
         if code == 0:
             return self._finish("completed", 0)
@@ -221,10 +222,16 @@ class _Start:
         against = self._against_a_requeue(cause)
         return self._finish(cause, code, against, fault=fault) if against else self._requeue(cause, code)
 
-    def _declared_signal(self) -> int | None:
-        """No signal is sent unless `checkpoint.signal` declares one: then the last periodic checkpoint counts."""
+    def _tell(self, trainer: Trainer) -> float | None:
+        """Send the signal that `checkpoint.signal` declares; returns when, by the monotonic clock.
+
+        Without one nothing is sent: then the last periodic checkpoint counts.
+        """
         checkpoint = self.experiment.checkpoint
-        return signal.Signals[checkpoint.signal].value if checkpoint and checkpoint.signal else None
+        if checkpoint is None or checkpoint.signal is None:
+            return None
+        trainer.tell(signal.Signals[checkpoint.signal].value)
+        return time.monotonic()
 
     def _grace_s(self, cause: str) -> float:
         """Near the time limit the signal came early enough; a cancelled job has KillWait only."""

@@ -69,15 +69,14 @@ class Trainer:
             time.sleep(0.05)
         return code
 
-    def end(self, first: int | None, grace_s: float) -> int:
-        """The ladder: the declared signal and its grace, TERM and a few seconds, KILL of the whole group.
+    def end(self, grace_s: float = 0.0) -> int:
+        """The ladder: what is left of the grace of a signal that it was told, TERM and a few seconds, KILL of the whole
+        group.
 
         A stopped process hears TERM only when it goes on, so it is made to. KILL comes last, whatever it hears.
         """
-        if first is not None:
-            self.tell(first)
-            if (code := self.wait(grace_s)) is not None:
-                return code
+        if (code := self.wait(grace_s)) is not None:
+            return code
         self.tell(signal.SIGTERM)
         self._signal_all(signal.SIGCONT)
         if (code := self.wait(LAST_WORDS_S)) is None:

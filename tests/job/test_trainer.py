@@ -26,4 +26,4 @@ def test_a_stopped_trainer_dies_of_term_and_need_not_be_killed(monkeypatch: pyte
     os.kill(trainer.pid, signal.SIGSTOP)
     wait_for(lambda: state(trainer) == "T", 30, "it was not stopped")
 
-    assert trainer.end(None, 0) == 128 + signal.SIGTERM
+    assert trainer.end() == 128 + signal.SIGTERM
