@@ -242,7 +242,8 @@ class ExitRecord:
     """What the payload leaves at the end of a start; ``final`` is False for the provisional one written on a signal.
 
     cause: completed, failed, signal, fenced, superseded, cancelled, time-limit, preempted, image-changed,
-    image-missing, command-missing, stalled, non-finite, out-of-memory, cuda-out-of-memory, disk-full.
+    image-missing, command-missing, stalled, non-finite, out-of-memory, cuda-out-of-memory, disk-full, lost (it could
+    not see the run folder any more).
     trainer_started_at and ended_at bound the time in which the trainer lived; both None for a fenced start.
     last_step: the newest step that it logged. signature: the failure in one short line that is the same when the same
     thing happens again (exception and last frame, or signal, or exit code). evidence: a file below the attempt's

@@ -19,6 +19,7 @@ from ade_hpc.job.identity import JobIdentity
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.records import (
     claim_owner,
+    for_good,
     load_exits,
     load_heartbeats,
     owner_of,
@@ -27,6 +28,7 @@ from ade_hpc.store.records import (
 )
 
 SILENT_BEATS = 3  # a predecessor whose counter stands still for this many intervals is dead (its node is lost)
+BLIND_BEATS = 1.5  # who can't see the fence for so many intervals ends itself, before others take it for dead
 
 
 def refuse_at_fence(attempt: AttemptDir, job: JobIdentity, show: Callable[[], None]) -> str | None:
@@ -52,6 +54,41 @@ def bury_predecessors(attempt: AttemptDir) -> list[AttemptDir]:
 def outrun(attempt: AttemptDir, job: JobIdentity) -> bool:
     """Has the same job been started again, so that this start must end?"""
     return any(beat.restart > job.restart for beat in load_heartbeats(attempt))
+
+
+class Lookout:
+    """Is a start still on the right side of the fence? Asked again and again while its trainer lives.
+
+    A look that fails (a stale handle, an I/O error, a mount that is gone for a moment) harms nobody. But who can't see
+    the fence may have been replaced, and a successor begins SILENT_BEATS intervals after the last heartbeat that it
+    saw. So a start whose looks fail for BLIND_BEATS intervals is ``lost``: with the last heartbeat up to an interval
+    older, half an interval is left to end the trainer before another one begins.
+    """
+
+    def __init__(self, attempt: AttemptDir, job: JobIdentity, interval_s: float) -> None:
+        self._attempt = attempt
+        self._job = job
+        self._patience_s = BLIND_BEATS * interval_s
+        self._blind_since: float | None = None
+
+    def closed(self) -> str:
+        """Why this start must end: superseded (by another attempt, or a later start of this job), cancelled or lost.
+        Empty while it may go on."""
+        try:
+            self._attempt.owner.stat()  # where the folder is gone, a tombstone could not be seen either
+            by = superseded_by(self._attempt)
+            over = by is not None or outrun(self._attempt, self._job)
+        except OSError:
+            return "lost" if self._blind_for() > self._patience_s else ""
+        self._blind_since = None
+        if for_good(by):
+            return "cancelled"
+        return "superseded" if over else ""
+
+    def _blind_for(self) -> float:
+        now = time.monotonic()
+        self._blind_since = now if self._blind_since is None else self._blind_since
+        return now - self._blind_since
 
 
 def wait_for_end(

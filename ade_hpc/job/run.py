@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ade_hpc.errors import StoreError
+from ade_hpc.errors import AdeError, StoreError
 from ade_hpc.job import evidence, fastpath, fence, lastwords
 from ade_hpc.job.budget import over_gpu_hours
 from ade_hpc.job.identity import JobIdentity, identify
@@ -35,11 +35,9 @@ from ade_hpc.store.records import (
     ENDED_ITSELF,
     SCHEMA,
     AttemptRecord,
-    for_good,
     load_attempt,
     save_exit,
     save_fenced_exit,
-    superseded_by,
 )
 from ade_hpc.store.service import Service
 
@@ -71,6 +69,7 @@ class _Start:
         self.experiment = Experiment.from_json(dict(record.spec))
         self.asked = Asked()
         floor_s = self.experiment.stall_floor_s
+        self._fence = fence.Lookout(attempt, job, record.heartbeat_interval_s)
         self.sidecar = Sidecar(attempt, job, record.heartbeat_interval_s, floor_s, record.fast_path)
         self.log = evidence.Log.of(attempt)
         self.exit = ExitRecord(
@@ -104,11 +103,11 @@ class _Start:
         return self.asked.signal is not None or self._is_over()
 
     def _is_over(self) -> bool:
-        """Another attempt, or a later start of this job, has taken over."""
-        return superseded_by(self.attempt) is not None or fence.outrun(self.attempt, self.job)
+        """Another attempt, or a later start of this job, has taken over, or may have: the fence is out of sight."""
+        return bool(self._fence.closed())
 
     def _why_gone(self) -> str:
-        return "superseded" if self._is_over() and not for_good(superseded_by(self.attempt)) else "cancelled"
+        return self._fence.closed() or "cancelled"
 
     # --- with the trainer ---
 
@@ -161,7 +160,10 @@ class _Start:
         fast = self.record.fast_path
         if fast is None or not fast.ends:
             return False
-        return not paused_by(self.attempt.experiment, (Service(Path(fast.registry)).hold,))
+        try:
+            return not paused_by(self.attempt.experiment, (Service(Path(fast.registry)).hold,))
+        except (AdeError, OSError):
+            return False  # whether it is paused can't be read now
 
     def _ended(self, trainer: Trainer, code: int) -> int:
         """It ended by itself."""
@@ -202,12 +204,13 @@ class _Start:
     def _interrupt(self, trainer: Trainer) -> int:
         """The job is asked to go: say so on disk, tell the trainer, ask why, say how it ended, queue again if right."""
         fault = self.sidecar.fault
-        if self._is_over():
+        closed = self._fence.closed()
+        if closed:
             stacks = self._stacks(trainer)
             code = trainer.end()
             trainer.sweep()
             kept = self._keep(self.log.last_words(), stacks) if fault else ""
-            return self._finish(self._why_gone(), code, evidence=kept, fault=fault)
+            return self._finish(closed, code, evidence=kept, fault=fault)
         asked = self.asked.signal or signal.SIGTERM
         self._save(replace(self.exit, cause=cause_of(asked, SlurmState(), self.job.slurm), final=False))
         told_at = self._tell(trainer)

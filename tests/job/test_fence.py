@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ade_hpc.job.fence import bury_predecessors, outrun, refuse_at_fence, wait_for_end
+from ade_hpc.job.fence import SILENT_BEATS, Lookout, bury_predecessors, outrun, refuse_at_fence, wait_for_end
 from ade_hpc.job.identity import JobIdentity, identify
 from ade_hpc.job.sidecar import Sidecar
 from ade_hpc.model import ExitRecord
@@ -172,3 +172,21 @@ def test_outside_of_a_job_there_is_no_identity() -> None:
     found = identify({"SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "2", "SLURMD_NODENAME": "n/1", "SLURM_LOCALID": "1"})
     assert (found.job_id, found.restart, found.node, found.leader, found.slurm) == ("12", 2, "n_1", False, True)
     assert identify({"ADE_JOB_ID": "1.2"}).node == os.uname().nodename
+
+
+def test_a_start_is_gone_before_it_is_taken_for_dead(attempts: tuple[AttemptDir, AttemptDir]) -> None:
+    """Blind for the time that it may be, it ends while a successor would still wait for it."""
+    start(attempts[0])
+    lookout = Lookout(attempts[0], JOB, INTERVAL)
+    assert lookout.closed() == ""
+    attempts[0].path.rename(attempts[0].path.with_name("gone"))
+    began = time.monotonic()
+    assert lookout.closed() == ""
+
+    while not (why := lookout.closed()):
+        time.sleep(0.01)
+
+    assert why == "lost"
+    assert INTERVAL < time.monotonic() - began < (SILENT_BEATS - 1) * INTERVAL
+    attempts[0].path.with_name("gone").rename(attempts[0].path)
+    assert lookout.closed() == ""

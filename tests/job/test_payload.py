@@ -128,3 +128,47 @@ def test_a_folder_that_can_t_be_written_never_harms_the_trainer(running: Project
     (attempt.path / "gone").rename(attempt.heartbeats)
     running.scheduler.cancel(_job(running))
     assert running.wait_until_over(1) == "cancelled"
+
+
+STALE = """
+import errno, os, pathlib
+glob = pathlib.Path.glob
+def stale(path, pattern):
+    if path.name == "heartbeat" and os.path.exists({flag!r}):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+    return glob(path, pattern)
+pathlib.Path.glob = stale
+"""
+
+
+def test_a_stale_handle_for_a_moment_harms_nobody(tmp_path: Path) -> None:
+    """As NFS gives it after a failover."""
+    flag, broken = tmp_path / "stale", tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(STALE.format(flag=str(flag)))
+    setup = [f"export PYTHONPATH={broken}"]
+    project = make_project(
+        tmp_path, config=LONG, mode="observe", experiment={"setup": setup}, site={"heartbeat_interval": "3s"}
+    )
+    project.submit()
+    trainer = wait_for(lambda: _beat(project), 60, "it never started").trainer_pid
+    flag.touch()
+    time.sleep(2.5)
+    flag.unlink()
+    time.sleep(3.5)
+
+    assert alive(trainer)
+    project.scheduler.cancel(_job(project))
+    assert project.wait_until_over(1) == "cancelled"
+
+
+def test_who_can_t_see_the_fence_for_long_ends_itself(running: Project) -> None:
+    """A mount that is gone from this node alone: elsewhere a successor may be about to start."""
+    beat = _beat(running)
+    assert beat is not None
+    path = running.folder.path
+    path.rename(path.with_name("gone"))
+    try:
+        wait_for(lambda: not alive(beat.trainer_pid or 0), 30, "its trainer lives on")
+    finally:
+        path.with_name("gone").rename(path)
