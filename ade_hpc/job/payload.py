@@ -32,6 +32,6 @@ def main(attempt_dir: str) -> int:
     os.umask(0o077)
     try:
         return run_start(AttemptDir(Path(attempt_dir).resolve()), os.environ)
-    except AdeError as error:
+    except (AdeError, OSError) as error:
         print(f"ade-hpc: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from ade_hpc.job.budget import over_gpu_hours
 from ade_hpc.job.identity import JobIdentity, identify
 from ade_hpc.job.image import changed_image
 from ade_hpc.job.launchline import LaunchLine, build_launch_line
+from ade_hpc.job.mishap import no_space, say
 from ade_hpc.job.sidecar import Fault, Sidecar
 from ade_hpc.job.signals import Asked, SlurmState, ask_slurm, cause_of, requeue
 from ade_hpc.job.trainer import NOT_STARTED, Trainer
@@ -36,6 +37,7 @@ from ade_hpc.store.records import (
     SCHEMA,
     AttemptRecord,
     load_attempt,
+    owner_of,
     save_exit,
     save_fenced_exit,
 )
@@ -57,7 +59,7 @@ def run_start(attempt: AttemptDir, environ: Mapping[str, str]) -> int:
     code = start.run(environ)
     ended_itself = start.exit.final and start.exit.cause in ENDED_ITSELF and start.asked.signal is None
     if record.fast_path is not None and job.leader and ended_itself:
-        print(f"ade-hpc: {fastpath.ask_for_tick(attempt.experiment, record.fast_path, environ)}", flush=True)
+        say(fastpath.ask_for_tick(attempt.experiment, record.fast_path, environ))
     return code
 
 
@@ -77,6 +79,19 @@ class _Start:
         )
 
     def run(self, environ: Mapping[str, str]) -> int:
+        try:
+            ready = self._prepare(environ)
+        except (AdeError, OSError) as error:
+            return self._unable(error)
+        return ready if isinstance(ready, int) else self._supervise(ready)
+
+    # --- before the trainer ---
+
+    def _prepare(self, environ: Mapping[str, str]) -> LaunchLine | int:
+        """Pass the fence; returns what to run, or the exit code of a start that may not run.
+
+        Raises AdeError or OSError where a folder can't be read or written.
+        """
         fenced = fence.refuse_at_fence(self.attempt, self.job, self.sidecar.show)
         if fenced is not None:
             return self._fenced(fenced)
@@ -88,10 +103,13 @@ class _Start:
         wrong = changed_image(self.record.image)
         if wrong:
             return self._finish("image-changed", 1, wrong)
-        line = build_launch_line(self.attempt, self.job, self.record, self.experiment, environ)
-        return self._supervise(line)
+        return build_launch_line(self.attempt, self.job, self.record, self.experiment, environ)
 
-    # --- before the trainer ---
+    def _unable(self, error: AdeError | OSError) -> int:
+        """It failed before there was a trainer: say of what, unless the attempt is another job's."""
+        if owner_of(self.attempt) not in (None, self.job.job_id):
+            raise error
+        return self._finish("disk-full" if no_space(error) else "failed", 1, str(error))
 
     def _fenced(self, why: str) -> int:
         """A job that must not run ends with 0: it did nothing, and Slurm should not run it again."""
@@ -152,7 +170,7 @@ class _Start:
         try:
             return self.sidecar.look()
         except Exception as error:  # noqa: BLE001 - a fault of the sidecar's own must never harm the trainer
-            print(f"ade-hpc: the sidecar could not look ({type(error).__name__}: {error})", flush=True)
+            say(f"the sidecar could not look ({type(error).__name__}: {error})")
             return None
 
     def _may_end(self) -> bool:
@@ -288,7 +306,7 @@ class _Start:
         )
         self._save(self.exit)
         if detail:
-            print(f"ade-hpc: {cause}: {detail}", flush=True)
+            say(f"{cause}: {detail}")
         return code
 
     def _save(self, record: ExitRecord) -> None:
@@ -297,4 +315,4 @@ class _Start:
         try:
             save_exit(self.attempt, record)
         except OSError as error:
-            print(f"ade-hpc: the exit record could not be written: {error.strerror}", flush=True)
+            say(f"the exit record could not be written: {error.strerror}")

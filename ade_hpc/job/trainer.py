@@ -32,7 +32,8 @@ class Trainer:
     ) -> Trainer:
         """Raises OSError where the command can't be run. Output goes where the job's own goes.
 
-        record: where to say who the trainer is, so that whoever finds the payload dead can end it.
+        record: where to say who the trainer is, so that whoever finds the payload dead can end it. One that can't be
+        written (a full disk) harms nobody.
         """
         with proc.trainer_goes_first():
             popen = subprocess.Popen(
@@ -46,7 +47,8 @@ class Trainer:
             )
         born = Process.current(popen.pid)
         if born is not None and record is not None:
-            write_json(record, {**vars(born), "pgid": popen.pid})
+            with contextlib.suppress(OSError):
+                write_json(record, {**vars(born), "pgid": popen.pid})
         return cls(popen)
 
     @property

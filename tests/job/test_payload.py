@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,54 @@ def test_who_can_t_see_the_fence_for_long_ends_itself(running: Project) -> None:
         wait_for(lambda: not alive(beat.trainer_pid or 0), 30, "its trainer lives on")
     finally:
         path.with_name("gone").rename(path)
+
+
+FULL = """
+import errno, os
+fsync = os.fsync
+def full(handle):
+    if {name!r} in os.readlink(f"/proc/self/fd/{{handle}}"):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    fsync(handle)
+os.fsync = full
+"""
+
+
+def on_full_disk(root: Path, name: str, **changes: Any) -> Project:
+    """What has ``name`` in its path can't be written, as the payload sees it."""
+    (root / "broken").mkdir()
+    (root / "broken" / "sitecustomize.py").write_text(FULL.format(name=name))
+    setup = [f"export PYTHONPATH={root / 'broken'}"]
+    return make_project(root, config={**LONG, "steps": 50}, experiment={"setup": setup}, **changes)
+
+
+def test_a_full_disk_at_start_does_not_end_the_trainer(tmp_path: Path) -> None:
+    project = on_full_disk(tmp_path, ".trainer.json.")
+    project.submit()
+
+    assert project.wait_until_over(1) == "completed"
+
+
+def test_a_start_that_can_t_show_itself_for_a_full_disk_says_so(tmp_path: Path) -> None:
+    """Its first heartbeat is part of the fence. To try once more would help nobody."""
+    project = on_full_disk(tmp_path, "/heartbeat/")
+    project.submit()
+
+    assert project.wait_until_over(1) == "disk-full"
+
+    assert "Disk quota exceeded" in _last(project).detail
+    assert _answer(project.tick()) == "answer:disk-full"
+    assert len(project.folder.attempts()) == 1
+
+
+def test_a_log_that_can_t_be_written_harms_nobody(tmp_path: Path) -> None:
+    """A sidecar that breaks says so, on a disk that is full."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(
+        "from ade_hpc.job.progress import Logged\ndef look(self):\n    raise RuntimeError('boom')\nLogged.look = look\n"
+    )
+    setup = [f"export PYTHONPATH={tmp_path / 'broken'}", "exec >/dev/full"]
+    project = make_project(tmp_path, experiment={"setup": setup, "command": ["sleep", "3"]})
+    project.submit()
+
+    assert project.wait_until_over(1) == "completed"
