@@ -189,7 +189,7 @@ FAULTS = (
     Fault("heartbeat of another job", do.foreign_heartbeat, "nothing", PLAIN),
     Fault("checkpoints truncated", do.truncate_checkpoints, twin=PARTIAL, lost=52, **CRASH),
     Fault("registry unreachable", do.lose_registry, twin=WATCHED, **CRASH),
-    Fault("run folder unreachable", do.lose_run_folder, twin=WATCHED, setup=SLOW_HEARTBEAT, **CRASH),
+    Fault("run folder unreachable", do.lose_run_folder, twin=WATCHED, **CRASH),
     # ticks
     Fault("two ticks at once on two hosts", do.two_ticks_at_once, twin=TWO_TICKS, **CRASH),
     Fault("login host rebooted in a tick", do.reboot_in_a_tick, twin=TWO_TICKS, **CRASH),
