@@ -248,6 +248,7 @@ class ExitRecord:
     last_step: the newest step that it logged. signature: the failure in one short line that is the same when the same
     thing happens again (exception and last frame, or signal, or exit code). evidence: a file below the attempt's
     folder with its last words or its stacks. burnt_s: how long it ran on after what ended it had happened.
+    further: has it brought a later checkpoint or a new step; None where there was no trainer, or nobody could tell.
     """
 
     schema: int
@@ -267,6 +268,7 @@ class ExitRecord:
     signature: str = ""
     evidence: str = ""
     burnt_s: float | None = None
+    further: bool | None = None
 
 
 # --- what is thought --------------------------------------------------------------------------------------------

@@ -21,12 +21,16 @@ from ade_hpc.store.records import AttemptRecord
 
 @dataclass(frozen=True)
 class LaunchLine:
-    """Ready to run. ``tensorboard`` is this start's own folder on the host; ``pass_fds`` are to be closed after."""
+    """Ready to run. ``tensorboard`` is this start's own folder on the host; ``pass_fds`` are to be closed after.
+
+    began: the checkpoint that it resumes from, None where it begins at the beginning.
+    """
 
     argv: list[str]
     env: Mapping[str, str]
     cwd: Path
     tensorboard: Path
+    began: Checkpoint | None = None
     pass_fds: tuple[int, ...] = ()
 
 
@@ -36,7 +40,8 @@ def build_launch_line(
     tensorboard = private_dir(attempt.tensorboard / str(job.restart))
     layout = _host_layout(attempt, record, experiment, tensorboard)
     seen = _inside(layout, record, experiment) if record.image else layout
-    resume = _resume_arguments(attempt, record, experiment, seen)
+    began = choose_checkpoint(attempt, experiment)
+    resume = _resume_arguments(attempt, record, experiment, seen, began)
     command = expand(experiment.command, seen, attempt=attempt.number, resume=resume, params=record.config)
     trainer = trainer_environment(
         environ,
@@ -48,7 +53,7 @@ def build_launch_line(
         tasks=job.tasks,
     )
     if record.image is None:
-        return LaunchLine(command, host_environment(environ, trainer), Path(layout.workdir), tensorboard)
+        return LaunchLine(command, host_environment(environ, trainer), Path(layout.workdir), tensorboard, began)
     descriptor = env_file(trainer)
     argv = exec_argv(
         record.container,
@@ -59,7 +64,7 @@ def build_launch_line(
         env_file=f"/proc/self/fd/{descriptor}",
         gpu=gpu_flag(environ, {path: os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/kfd")}),
     )
-    return LaunchLine(argv, host_environment(environ, {}), attempt.path, tensorboard, (descriptor,))
+    return LaunchLine(argv, host_environment(environ, {}), attempt.path, tensorboard, began, (descriptor,))
 
 
 def choose_checkpoint(attempt: AttemptDir, experiment: Experiment) -> Checkpoint | None:
@@ -70,9 +75,10 @@ def choose_checkpoint(attempt: AttemptDir, experiment: Experiment) -> Checkpoint
     return newest_valid(attempt.checkpoints, pattern, complete) or newest_valid(attempt.start, pattern, complete)
 
 
-def _resume_arguments(attempt: AttemptDir, record: AttemptRecord, experiment: Experiment, seen: Layout) -> list[str]:
+def _resume_arguments(
+    attempt: AttemptDir, record: AttemptRecord, experiment: Experiment, seen: Layout, chosen: Checkpoint | None
+) -> list[str]:
     """An attempt that took the weights alone of its parent resumes its own checkpoints whole, as any other does."""
-    chosen = choose_checkpoint(attempt, experiment)
     if chosen is None or experiment.checkpoint is None:
         return []
     if chosen.path.is_relative_to(attempt.checkpoints):

@@ -21,6 +21,7 @@ from pathlib import Path
 from ade_hpc.errors import AdeError, StoreError
 from ade_hpc.job import evidence, fastpath, fence, lastwords
 from ade_hpc.job.budget import over_gpu_hours
+from ade_hpc.job.further import Standing, storm_before
 from ade_hpc.job.identity import JobIdentity, identify
 from ade_hpc.job.image import changed_image
 from ade_hpc.job.launchline import LaunchLine, build_launch_line
@@ -73,6 +74,7 @@ class _Start:
         floor_s = self.experiment.stall_floor_s
         self._fence = fence.Lookout(attempt, job, record.heartbeat_interval_s)
         self.sidecar = Sidecar(attempt, job, record.heartbeat_interval_s, floor_s, record.fast_path)
+        self._standing = Standing(attempt, job, self.experiment, self.sidecar)
         self.log = evidence.Log.of(attempt)
         self.exit = ExitRecord(
             SCHEMA, job.job_id, attempt.number, job.restart, job.node, "running", 0, False, time.time()
@@ -103,6 +105,9 @@ class _Start:
         wrong = changed_image(self.record.image)
         if wrong:
             return self._finish("image-changed", 1, wrong)
+        storm = storm_before(self.attempt, self.job)
+        if storm:
+            return self._finish("preempted", 0, f"not started again: {storm}")
         return build_launch_line(self.attempt, self.job, self.record, self.experiment, environ)
 
     def _unable(self, error: AdeError | OSError) -> int:
@@ -130,6 +135,7 @@ class _Start:
     # --- with the trainer ---
 
     def _supervise(self, line: LaunchLine) -> int:
+        self._standing.begin(line.began)
         try:
             record = self.attempt.trainer if self.job.leader else None
             evidence.forget_stacks(self.attempt)
@@ -265,9 +271,14 @@ class _Start:
 
     def _against_a_requeue(self, cause: str) -> str:
         """Why one more start is not for Slurm to give, or an empty string."""
-        if cause == "time-limit" and not self.sidecar.progressed:
-            return "not queued again: it made no progress in this start"
-        return over_gpu_hours(self.attempt, self.record, since=self.exit.started_at)
+        self._look()  # what it logged when it was told
+        try:
+            vain = self._standing.against_one_more(replace(self.exit, cause=cause))
+            if vain:
+                return f"not queued again: {vain}"
+            return over_gpu_hours(self.attempt, self.record, since=self.exit.started_at)
+        except (AdeError, OSError) as error:
+            return f"not queued again: {error}"
 
     def _requeue(self, cause: str, code: int) -> int:
         self._finish(cause, code, requeued=True)
@@ -300,6 +311,7 @@ class _Start:
             detail=detail,
             requeued=requeued,
             last_step=self.sidecar.last_step,
+            further=self._standing.further(),
             signature=signature,
             evidence=evidence,
             burnt_s=round(max(0.0, now - fault.since), 1) if fault else None,

@@ -158,7 +158,7 @@ FAULTS = (
     Fault("time limit with a checkpoint", do.shorten_time_limit, "restart", LONGER, "time-limit", "workload",
           setup=_setup(sbatch=ONCE)),
     Fault("time limit without a checkpoint", do.shorten_time_limit, "ask", LONGER, "time-limit", "workload",
-          setup=_setup(sbatch=ONCE, checkpoint=None)),
+          setup=_setup(checkpoint=None)),
     Fault("bad constraint", do.lose_constraint, "ask", WAITS, submits=True,
           setup=_setup(constraint="rare", sbatch={"begin": "now+1hour"})),
     Fault("over-limit time", do.submit_only, "ask", WAITS, setup=_setup(time="5:00:00"), submits=True),
