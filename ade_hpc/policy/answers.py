@@ -95,7 +95,8 @@ def _continue(case: Case) -> Proposal:
         return case.ask(
             f"{_what(case)} and left no checkpoint to go on from: give it more `time`, or declare `checkpoint`"
         )
-    if fruitless(case.deaths) > 1:
+    exits = case.snapshot.exits
+    if fruitless(case.deaths) > 1 or (exits and exits[-1].further is False):
         return case.ask(
             f"{_what(case)} without a new step since the start before: give it more `time`, or save checkpoints earlier"
         )

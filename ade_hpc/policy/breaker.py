@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ade_hpc.job.breaker import FRUITLESS_DEATHS, STARTS_AN_HOUR, in_vain
 from ade_hpc.model import Health
 from ade_hpc.policy.health import trouble
 from ade_hpc.policy.snapshot import Death, Snapshot
 from ade_hpc.spec.request import Request
 
-FRUITLESS_DEATHS = 3  # in a row, requeues included, without a new step
-STARTS_AN_HOUR = 6
-
 
 def tripped(snapshot: Snapshot, health: Health, wanted: Request) -> str:
     """Why there must be no further start with this config, asking for ``wanted``; empty where there may."""
     deaths = (*snapshot.past.deaths, death_of(snapshot, health))
+    vain = in_vain(snapshot.exits) if wanted.fingerprint == snapshot.request.fingerprint else ""
+    if vain:
+        return f"{vain}: a person must look"
     count = fruitless([one for one in deaths if one.asked in (None, wanted.fingerprint)])
     if count >= FRUITLESS_DEATHS:
         return f"{count} starts in a row have brought no new step: a person must look"

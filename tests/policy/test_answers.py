@@ -92,6 +92,23 @@ def test_what_a_person_cancelled_is_not_resubmitted_whatever_its_own_record_says
     assert propose(snapshot, judge_health(snapshot), (), wishes(AUTO)) is None
 
 
+@pytest.mark.parametrize(
+    ("cause", "further", "asked"),
+    [
+        ("preempted", (False, False, False), True),
+        ("preempted", (True, False, False), False),
+        ("time-limit", (True, False), True),
+        ("time-limit", (False, True), False),
+    ],
+)
+def test_requeues_in_vain_count_as_the_node_has_seen_them(cause: str, further: tuple[bool, ...], asked: bool) -> None:
+    """What queued itself again before any tick looked, and then was refused by its own node."""
+    exits = tuple(
+        ExitRecord(1, "7", 1, restart, "n1", cause, 1, True, 400.0, further=one) for restart, one in enumerate(further)
+    )
+    assert asks(answered(cause, exits=exits)) is asked
+
+
 # --- who comes first, and who judges ----------------------------------------------------------------------------
 
 
