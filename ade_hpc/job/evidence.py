@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ade_hpc.job import proc
 from ade_hpc.job.command import STACKS_FILE
+from ade_hpc.job.identity import JobIdentity
 from ade_hpc.job.lastwords import LINES
 from ade_hpc.store.files import read_tail, write_atomic
 from ade_hpc.store.layout import AttemptDir
@@ -49,11 +50,14 @@ class Log:
         return read_tail(self.path, TAIL_BYTES, since=self.begins).splitlines()
 
 
-def save_evidence(attempt: AttemptDir, restart: int, node: str, words: list[str], stacks: str) -> str:
-    """Put it beside the exit record; returns its name below the attempt's folder, empty where it can't be written."""
+def save_evidence(attempt: AttemptDir, job: JobIdentity, words: list[str], stacks: str = "") -> str:
+    """Put it beside the exit record, from the node's first task; returns its name below the attempt's folder, empty
+    where it was not, or can't be, written."""
+    if not job.leader:
+        return ""
     parts = ["the stacks of its threads:", *stacks.splitlines(), "", "its last words:"] if stacks.strip() else []
     text = "\n".join([*parts, *words[-LINES:], ""])
-    path = evidence_path(attempt, restart, node)
+    path = evidence_path(attempt, job.restart, job.node)
     try:
         write_atomic(path, text.encode(errors="replace"))
     except OSError:

@@ -196,26 +196,22 @@ class _Start:
             return self._finish("completed", 0)
         words = self.log.last_words()
         cause, signature = lastwords.diagnose(code, words, self.sidecar.oom_kills)
-        return self._finish(cause, code, signature=signature, evidence=self._keep(words, ""))
+        return self._finish(
+            cause, code, signature=signature, evidence=evidence.save_evidence(self.attempt, self.job, words)
+        )
 
     def _end_faulty(self, trainer: Trainer, fault: Fault) -> int:
         """End a trainer that gets nowhere: ask for its stacks, TERM, KILL. The declared signal would save poison."""
         stacks = self._stacks(trainer)
         code = trainer.end() or 1
         trainer.sweep()
-        kept = self._keep(self.log.last_words(), stacks)
+        kept = evidence.save_evidence(self.attempt, self.job, self.log.last_words(), stacks)
         return self._finish(fault.cause, code, fault.detail, signature=fault.cause, evidence=kept, fault=fault)
 
     def _stacks(self, trainer: Trainer) -> str:
         fault = self.sidecar.fault
         stalled = fault is not None and fault.cause == "stalled"
         return evidence.ask_for_stacks(self.attempt, trainer.pid) if stalled else ""
-
-    def _keep(self, words: list[str], stacks: str) -> str:
-        """Beside the exit record, from the node's first task; returns its name."""
-        if not self.job.leader:
-            return ""
-        return evidence.save_evidence(self.attempt, self.job.restart, self.job.node, words, stacks)
 
     def _was_asked_too(self) -> bool:
         """Did the signal that ended the trainer come to us as well? Where Slurm signals the whole process tree
@@ -233,7 +229,7 @@ class _Start:
             stacks = self._stacks(trainer)
             code = trainer.end()
             trainer.sweep()
-            kept = self._keep(self.log.last_words(), stacks) if fault else ""
+            kept = evidence.save_evidence(self.attempt, self.job, self.log.last_words(), stacks) if fault else ""
             return self._finish(closed, code, evidence=kept, fault=fault)
         asked = self.asked.signal or signal.SIGTERM
         self._save(replace(self.exit, cause=cause_of(asked, SlurmState(), self.job.slurm), final=False))
