@@ -81,7 +81,7 @@ def append(path: Path, kind: str, data: Mapping[str, Any], *, now: float) -> Ent
     """Add one line, whole and on disk before this returns.
 
     A torn tail of an earlier writer is closed with a newline first, so that it costs only itself.
-    Raises StoreError where it can't be written: then the effect it announces must not happen.
+    Raises StoreError where it can't be written, or only a part of it: then the effect it announces must not happen.
     """
     entry = Entry(read_ledger(path).next_seq, now, kind, data)
     try:
@@ -89,12 +89,15 @@ def append(path: Path, kind: str, data: Mapping[str, Any], *, now: float) -> Ent
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            os.write(handle, (b"\n" if torn else b"") + _format(entry))
+            line = (b"\n" if torn else b"") + _format(entry)
+            written = os.write(handle, line)
             os.fsync(handle)
         finally:
             os.close(handle)
     except OSError as error:
-        raise StoreError(f"{path}: can't be written: {error.strerror}; nothing was done") from error
+        raise StoreError(f"{path}: can't be written: {error.strerror}") from error
+    if written < len(line):  # what is there of it is a torn tail
+        raise StoreError(f"{path}: only {written} bytes of {len(line)} could be written: is the disk or quota full?")
     return entry
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ade_hpc.errors import AdeError, RepoError, SpecError, UsageError
+from ade_hpc.errors import AdeError, RepoError, SpecError, StoreError, UsageError
+from ade_hpc.launch.submit import submit
 from ade_hpc.spec.experiment import load_experiment
-from tests.support.project import Project, make_project
+from ade_hpc.store.ledger import append
+from tests.support.full_disk import room_for
+from tests.support.project import Project, lives, make_project
 
 LEARNS = {"optimizer": {"lr": 0.05}, "steps": 20}
 
@@ -144,3 +148,27 @@ def test_a_run_folder_that_is_open_to_others_is_refused(project: Project) -> Non
     fields(project, runs_dir=str(open_to_all))
     with pytest.raises(AdeError, match="chmod 700"):
         project.submit()
+
+
+@pytest.mark.parametrize("moment", ["intent:before", "snapshot:after"])
+def test_nothing_is_submitted_that_the_ledger_has_no_room_for(project: Project, moment: str) -> None:
+    """A disk that is full for a moment tears the intent, or the word that it is being tried."""
+    folder = project.folder
+    folder.make_folders()
+    append(folder.ledger, "note", {"text": "x" * 200_000}, now=0.0)  # nothing else is as big
+    with ExitStack() as full:
+
+        def fill(place: str) -> None:
+            full.close()
+            if place == moment:
+                full.enter_context(room_for(folder.ledger.stat().st_size + 20))
+
+        with pytest.raises(StoreError, match="written"):
+            submit(
+                project.experiment, project.site, project.scheduler, project.registry, allow_dirty=False, announce=fill
+            )
+
+    project.tick()
+    assert project.submit()[0] == 2
+    assert project.wait_until_over(2) == "completed"
+    assert [life for _, _, life in lives(project)] == ["2.0"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ade_hpc.errors import StoreError
 from ade_hpc.store.ledger import append, read_ledger
+from tests.support.full_disk import room_for
 
 
 def write(path: Path, count: int) -> None:
@@ -66,6 +67,22 @@ def test_what_can_t_be_written_is_an_error_before_the_effect(tmp_path: Path) -> 
     (tmp_path / "ledger.jsonl").mkdir()
     with pytest.raises(StoreError):
         append(tmp_path / "ledger.jsonl", "intent", {}, now=0.0)
+
+
+def test_a_line_that_is_cut_short_is_an_error_and_costs_only_itself(tmp_path: Path) -> None:
+    """At whatever byte the disk is full: its writer hears of it, and the next line is whole."""
+    write(tmp_path / "whole", 2)
+    length = (tmp_path / "whole").stat().st_size // 2
+    for cut in range(length):
+        path = tmp_path / f"{cut}.jsonl"
+        write(path, 1)
+        with room_for(length + cut), pytest.raises(StoreError, match=r"written"):
+            append(path, "fact", {"number": 1}, now=1001.0)
+        append(path, "fact", {"number": 2}, now=1002.0)
+
+        ledger = read_ledger(path)
+        assert [entry.data["number"] for entry in ledger.entries if entry.data["number"] != 1] == [0, 2]
+        assert not ledger.two_writers
 
 
 def test_lines_are_for_people_with_a_pager_too(tmp_path: Path) -> None:
