@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +22,7 @@ from ade_hpc.spec.preferences import Preferences, load_preferences
 from ade_hpc.spec.site import Site
 from ade_hpc.store.files import read_json
 from ade_hpc.store.layout import AttemptDir, ExperimentDir
-from ade_hpc.store.records import SCHEMA, AttemptRecord, FastPath, save_attempt
+from ade_hpc.store.records import SCHEMA, AttemptRecord, FastPath
 
 
 def commit_plan(experiment_dir: ExperimentDir, experiment: Experiment, plan: Plan) -> str:
@@ -59,7 +60,10 @@ def commit_plan(experiment_dir: ExperimentDir, experiment: Experiment, plan: Pla
 def freeze_attempt(
     experiment_dir: ExperimentDir, experiment: Experiment, site: Site, plan: Plan, commit: str
 ) -> AttemptRecord:
-    """Everything that the payload needs, in the attempt's folder. Idempotent; the record comes last."""
+    """Put everything that the payload needs into the attempt's folder; returns the record, which is to come last.
+
+    May be repeated until that is saved, also for another commit: nothing has run from it yet.
+    """
     attempt = experiment_dir.attempt(plan.attempt)
     attempt.make_folders()
     project = open_project(experiment.root)
@@ -68,7 +72,7 @@ def freeze_attempt(
     if plan.parent is not None:
         pin(plan.parent, experiment_dir.attempt(plan.parent.attempt), attempt)
     preferences = _preferences(experiment)
-    record = AttemptRecord(
+    return AttemptRecord(
         schema=SCHEMA,
         experiment=experiment.name,
         number=plan.attempt,
@@ -91,8 +95,6 @@ def freeze_attempt(
         gpu_hours=preferences.limits.gpu_hours,
         directives=plan.directives,
     )
-    save_attempt(attempt, record)
-    return record
 
 
 def _preferences(experiment: Experiment) -> Preferences:
@@ -135,10 +137,16 @@ def config_path(project: Project, experiment: Experiment) -> PurePosixPath:
 
 
 def _link_code(project: Project, commit: str, target: Path, attempt: AttemptDir, experiment: Experiment) -> None:
-    """The tree is shared by all attempts that have it; the attempt only points at it."""
+    """The tree is shared by all attempts that have it; the attempt only points at it.
+
+    At this one: an earlier try, cut off before its record, may have come from another commit.
+    """
     materialise(project, commit, target, code=experiment.code)
+    link = os.path.relpath(target, attempt.path)
     try:
-        if not attempt.code.is_symlink():
-            attempt.code.symlink_to(os.path.relpath(target, attempt.path))
+        if not attempt.code.is_symlink() or os.readlink(attempt.code) != link:
+            fresh = attempt.path / f".code-{secrets.token_hex(4)}"
+            fresh.symlink_to(link)
+            os.replace(fresh, attempt.code)
     except OSError as error:
         raise StoreError(f"{attempt.code}: can't be made: {error.strerror}") from error

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carry out a plan: commit, freeze, submit, record, see the old job off. Every step can be done again.
 
-The order is invariant 1's: mkdir, intent, commit, sbatch with its dependency, fact, tombstone on the old attempt,
-scancel, fact. A process killed anywhere leaves an open intent, and `carry_out` with the same plan finishes the story:
-a commit with the plan's token is found again, a snapshot that stands is used, and a job is looked for by its unique
-name before another is submitted.
+The order is invariant 1's: mkdir, intent, commit, snapshot, record, `trying`, sbatch with its dependency, fact,
+tombstone on the old attempt, scancel, fact. A process killed anywhere leaves an open intent, and `carry_out` with the
+same plan finishes the story. Until the attempt's record stands there can be no job, and commit and snapshot are made
+anew; from then on what was frozen is what runs, whatever has become of checkout, branch and image. Once `trying` is in
+the ledger there may be a job: it is looked for by its unique name before another is submitted, and nothing but the
+proof that there is none lets an error close the intent.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ade_hpc.errors import AdeError, AttemptExists, SchedulerSilent, SubmitRefused, SubmitUnclear
+from ade_hpc.errors import AdeError, AttemptExists, SchedulerSilent, StoreError, SubmitRefused, SubmitUnclear
 from ade_hpc.launch.freeze import commit_plan, freeze_attempt
 from ade_hpc.launch.lineage import job_of
 from ade_hpc.launch.plan import Plan, fact
@@ -28,9 +30,11 @@ from ade_hpc.store.ledger import Ledger, append, read_ledger
 from ade_hpc.store.records import (
     ended_itself,
     for_good,
+    load_attempt,
     load_exits,
     load_heartbeats,
     owner_of,
+    save_attempt,
     supersede,
     superseded_by,
 )
@@ -64,16 +68,10 @@ class Launcher:
     def carry_out(self, plan: Plan) -> str:
         """From intent to job; returns the job id. May be called again for the same plan after any interruption.
 
-        Raises SubmitUnclear or SchedulerSilent where the intent stays open for a later call; any other AdeError
-        closes it as refused, and says why.
+        Raises SubmitUnclear or SchedulerSilent where the intent stays open for a later call. Any other AdeError closes
+        it as refused, and says why, if it comes from what has to be done before there is a job.
         """
-        try:
-            job_id = self._submitted(plan) or self._submit(plan)
-        except (SchedulerSilent, SubmitUnclear):
-            raise
-        except AdeError as error:
-            self._refuse(plan, error)
-            raise
+        job_id = self._submitted(plan) or self._submit(plan)
         if plan.replaces is not None:
             self._see_off(plan, self.experiment_dir.attempt(plan.replaces))
         return job_id
@@ -104,14 +102,37 @@ class Launcher:
         return str(done.data["job_id"]) if done else None
 
     def _submit(self, plan: Plan) -> str:
+        if fact(self._ledger(), "trying", plan.attempt) is None:
+            with self._or_refused(plan):
+                self._freeze(plan)
+        job_id = self._find(plan)
+        if job_id is None:
+            with self._or_refused(plan):
+                job_id = self._sbatch(plan)
+        self._record_job(plan, job_id)
+        return job_id
+
+    def _freeze(self, plan: Plan) -> None:
+        """Once for an attempt: what is on record is not looked at again."""
+        if load_attempt(self._attempt(plan)) is not None:
+            return
         with self._step("commit"):
             commit = commit_plan(self.experiment_dir, self.experiment, plan)
         with self._step("snapshot"):
-            freeze_attempt(self.experiment_dir, self.experiment, self.site, plan, commit)
-        job_id = self._find(plan) or self._sbatch(plan)
-        with self._step("fact"):
-            self._record("submitted", {"attempt": plan.attempt, "job_id": job_id, "commit": commit})
-        return job_id
+            record = freeze_attempt(self.experiment_dir, self.experiment, self.site, plan, commit)
+        with self._step("record"):
+            save_attempt(self._attempt(plan), record)
+
+    def _record_job(self, plan: Plan, job_id: str) -> None:
+        frozen = load_attempt(self._attempt(plan))
+        data = {"attempt": plan.attempt, "job_id": job_id, "commit": frozen.commit if frozen else ""}
+        try:
+            with self._step("fact"):
+                self._record("submitted", data)
+        except StoreError as error:
+            raise SubmitUnclear(
+                f"attempt {plan.attempt} is job {job_id}, but that could not be put on record: {error}"
+            ) from error
 
     def _find(self, plan: Plan) -> str | None:
         """A job of this plan that an earlier try left behind. "Not there" is proof only after the time to settle."""
@@ -131,7 +152,8 @@ class Launcher:
         if by is not None:
             how = "cancelled" if for_good(by) else f"superseded by {by}"
             raise AttemptExists(f"attempt {plan.attempt} was {how} before it was submitted")
-        self._record("trying", {"attempt": plan.attempt})
+        with self._step("trying"):
+            self._record("trying", {"attempt": plan.attempt})
         try:
             with self._step("sbatch"):
                 return self.scheduler.submit(self.submission(plan))
@@ -158,10 +180,18 @@ class Launcher:
                 "replaced", {"attempt": plan.attempt, "old": old.number, "job_id": job.job_id if job else None}
             )
 
-    def _refuse(self, plan: Plan, error: AdeError) -> None:
-        """Close the intent; a late job of this attempt must find a tombstone. The old job is left alone."""
-        supersede(self._attempt(plan), "its own refusal")
-        self._record("refused", {"attempt": plan.attempt, "message": str(error)})
+    @contextmanager
+    def _or_refused(self, plan: Plan) -> Iterator[None]:
+        """What fails in here leaves no job, unless it says so. The intent is closed, and should a job of this attempt
+        come late it must find a tombstone. The old job is left alone."""
+        try:
+            yield
+        except (SchedulerSilent, SubmitUnclear):
+            raise
+        except AdeError as error:
+            supersede(self._attempt(plan), "its own refusal")
+            self._record("refused", {"attempt": plan.attempt, "message": str(error)})
+            raise
 
     def _bury_unannounced(self, number: int) -> None:
         """An attempt folder without an intent is a submission that died between mkdir and intent, or one that is

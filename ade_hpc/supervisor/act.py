@@ -21,7 +21,7 @@ from ade_hpc.spec.preferences import Preferences
 from ade_hpc.spec.request import as_options
 from ade_hpc.spec.site import Site
 from ade_hpc.store.layout import AttemptDir
-from ade_hpc.store.ledger import append
+from ade_hpc.store.ledger import append, read_ledger
 from ade_hpc.store.records import ParentRecord, load_attempt, supersede, superseded_by
 from ade_hpc.supervisor.experiment import Supervised
 
@@ -117,7 +117,8 @@ class Actor:
         except (SubmitUnclear, SchedulerSilent) as error:
             return str(error)
         except AdeError as error:
-            return f"attempt {plan.attempt} was given up: {error}"
+            refused = fact(read_ledger(self.one.folder.ledger), "refused", plan.attempt)
+            return f"attempt {plan.attempt} {'was given up' if refused else 'is not finished yet'}: {error}"
 
     def _directives(self, snapshot: Snapshot, proposal: Proposal) -> dict[str, str | int | bool]:
         """What the current attempt asks of Slurm beyond its experiment, and what the proposal adds to that.

@@ -75,6 +75,24 @@ def test_a_submission_killed_anywhere_ends_in_one_run(in_lab: Lab, tmp_path: Pat
     assert_one_story(project, in_lab)
 
 
+def test_a_job_is_adopted_whatever_its_user_did_before_the_next_tick(in_lab: Lab, tmp_path: Path) -> None:
+    """The next tick finds a commit of the user's and a dirty tree: neither is the job's."""
+    project = on_slurm(tmp_path, config=LEARNS)
+    kill_at(project, "submit", "sbatch:after")
+    attempt = project.folder.attempt(1)
+    frozen = attempt.record.read_bytes()
+    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("lr: 0.05", "lr: 0.5"))
+    project.commit()
+    project.write("train.py", "half of an idea")
+
+    reports = project.run_to_end(90)
+
+    assert reports[-1].health.cause == "completed"
+    assert attempt.record.read_bytes() == frozen
+    assert not attempt.superseded.exists()
+    assert_one_story(project, in_lab)
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("step", REPLACE)
 def test_a_replacement_killed_anywhere_is_finished(in_lab: Lab, tmp_path: Path, step: str, place: str) -> None:

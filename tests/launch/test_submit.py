@@ -150,7 +150,7 @@ def test_a_run_folder_that_is_open_to_others_is_refused(project: Project) -> Non
         project.submit()
 
 
-@pytest.mark.parametrize("moment", ["intent:before", "snapshot:after"])
+@pytest.mark.parametrize("moment", ["intent:before", "trying:before"])
 def test_nothing_is_submitted_that_the_ledger_has_no_room_for(project: Project, moment: str) -> None:
     """A disk that is full for a moment tears the intent, or the word that it is being tried."""
     folder = project.folder
