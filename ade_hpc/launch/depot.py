@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ade_hpc.errors import AdeError, UsageError
-from ade_hpc.repo.bundle import check_out, commits_known, open_bare, read_bundle
+from ade_hpc.repo.bundle import check_out, commits_known, lend, open_bare, read_bundle
 from ade_hpc.spec.experiment_fields import experiment_name
 from ade_hpc.spec.fields import inside
 from ade_hpc.store.files import private_dir
@@ -108,12 +109,25 @@ class Depot:
 
     def check_out(self, order: Order) -> Path:
         """Take the commit in and put its files there; returns experiment.yaml."""
+        project = self._take_in(order)
+        return check_out(project / "repository", order.commit, project / order.experiment).top / order.file
+
+    @contextmanager
+    def lend(self, order: Order) -> Iterator[tuple[Path, Path]]:
+        """Take the commit in, and its files into a folder that is gone afterwards: that folder, and the one into which
+        ``check_out`` would have put them. They lie side by side, so a relative path means the same in both."""
+        project = self._take_in(order)
+        with lend(project / "repository", order.commit, project) as lent:
+            yield lent.top, lent.top.parent / order.experiment
+
+    def _take_in(self, order: Order) -> Path:
+        """Returns the folder of its project, with the commit in its ``repository``."""
         project = private_dir(private_dir(private_dir(self.home / FOLDER) / "projects") / self._project(order).name)
         repository = open_bare(project / "repository")
         bundle = self.home / order.bundle
         read_bundle(repository, bundle if bundle.exists() else None, order.experiment, order.commit)
         bundle.unlink(missing_ok=True)
-        return check_out(repository, order.commit, project / order.experiment).top / order.file
+        return project
 
     def image(self, order: Order) -> Path:
         """The image of the order. One that has just come is looked at, and moved into its place whole."""

@@ -60,7 +60,7 @@ class Unanswered:
         known = (read_json(self.path) or {}).get("request")
         if isinstance(known, str):
             return known
-        request = secrets.token_hex(16)
+        request = _new_request()
         write_json(self.path, {"request": request})
         return request
 
@@ -83,7 +83,8 @@ def pack(host: str, path: Path, *, local: bool, dry_run: bool, allow_dirty: bool
     experiment = load_experiment(path, Site())
     project = open_project(experiment.root)
     unanswered = Unanswered.of(host, project, experiment.name, environ)
-    order = _order(project, experiment, unanswered.request(), environ, allow_dirty=allow_dirty)
+    request = _new_request() if dry_run else unanswered.request()  # a dry run is nothing that could be adopted
+    order = _order(project, experiment, request, environ, allow_dirty=allow_dirty)
     order = replace(order, local=local, dry_run=dry_run)
     return Parcel(project, order, experiment.image if order.image else None, unanswered)
 
@@ -106,6 +107,10 @@ def send(far: Far, parcel: Parcel, progress: Progress | None = None) -> Sent:
     if not order.dry_run:
         parcel.unanswered.answered()
     return Sent(receipt, _note(receipt, tree_of(parcel.project, order.commit)))
+
+
+def _new_request() -> str:
+    return secrets.token_hex(16)
 
 
 def _order(

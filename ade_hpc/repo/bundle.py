@@ -6,7 +6,9 @@ A bundle is thin: it leaves out what the other side has. Whoever reads one check
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ade_hpc.errors import RepoError
@@ -82,6 +84,17 @@ def check_out(repository: Path, commit: str, folder: Path) -> Project:
         )
     project.git("checkout", "--quiet", "--force", "--detach", full_id(commit), bulk=True)
     return project
+
+
+@contextmanager
+def lend(repository: Path, commit: str, beside: Path) -> Iterator[Project]:
+    """Put the files of ``commit`` into a new folder in ``beside``, as ``check_out`` does; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".lent-", dir=beside, ignore_cleanup_errors=True) as folder:
+        project = check_out(repository, commit, Path(folder))
+        try:
+            yield project
+        finally:
+            run_git(repository, "worktree", "remove", "--force", folder, bulk=True)
 
 
 def forward(project: Project, bundle: Path, experiment: str) -> bool:

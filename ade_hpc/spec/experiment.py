@@ -7,6 +7,7 @@ site says. It is stored with each attempt as JSON and read back without loss.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +69,11 @@ class Experiment(ExperimentFile):
         except ValidationError:
             message = "the stored experiment can't be read by this version: submit experiment.yaml again"
             raise SpecError([Problem("experiment.json", 1, message)]) from None
+
+    def moved(self, old: Path, new: Path) -> Experiment:
+        """The same experiment, as it would be if the folder ``old``, which no other word of it names, were ``new``."""
+        before, after = (json.dumps(str(folder))[1:-1] for folder in (old, new))
+        return self.from_json(json.loads(json.dumps(self.to_json()).replace(before, after)))
 
 
 @dataclass(frozen=True)

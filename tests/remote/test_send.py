@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +18,13 @@ import yaml
 
 from ade_hpc.errors import AdeError, RepoError, UsageError
 from ade_hpc.launch.depot import Depot, Order
+from ade_hpc.launch.plan import Plan, new_token
 from ade_hpc.remote.connect import connect
 from ade_hpc.remote.far import Far, FarError
 from ade_hpc.remote.send import Sent, pack, send
 from ade_hpc.remote.transport import Progress
 from ade_hpc.store.layout import ExperimentDir
+from ade_hpc.store.ledger import append
 from ade_hpc.store.records import AttemptRecord, load_attempt
 from tests.support.project import Project, make_project, wait_for
 from tests.support.sshd import Laptop, LoginNode, login_node
@@ -154,8 +157,7 @@ def test_what_would_not_reach_the_cluster_is_said_before_anything_is_sent(
 
 
 def test_what_was_edited_on_the_cluster_is_not_written_over(project: Project, login: LoginNode) -> None:
-    sent = submit(project, dry_run=True)
-    assert sent.receipt["script"]
+    over(submit(project))
     (there,) = (login.home / ".ade-hpc" / "projects").glob("*/tiny/preferences.md")
     there.write_text(there.read_text() + "\nAnd be careful.\n")
     project.write("note.md", "work goes on")
@@ -165,6 +167,56 @@ def test_what_was_edited_on_the_cluster_is_not_written_over(project: Project, lo
         submit(project)
 
     assert "And be careful." in there.read_text()
+
+
+def test_a_dry_run_shows_what_would_be_submitted_while_the_experiment_lives(project: Project, login: LoginNode) -> None:
+    """And what ticks read stays as it was submitted, while it lives and after."""
+    fields = {**yaml.safe_load((project.path / "experiment.yaml").read_text()), "runs_dir": "../runs"}
+    project.write("experiment.yaml", yaml.safe_dump(fields))
+    project.write("config.yaml", (project.path / "config.yaml").read_text().replace("steps: 20", "steps: 3000"))
+    project.commit()
+    sent = submit(project)
+    folder = ExperimentDir(Path(sent.receipt["run_dir"]))
+    (preferences,) = (login.home / ".ade-hpc" / "projects").glob("*/tiny/preferences.md")
+    before = preferences.read_text()
+    project.write("preferences.md", before.replace("mode: auto", "mode: observe"))
+    project.write("experiment.yaml", yaml.safe_dump({**fields, "setup": ["module load cuda"]}))
+    project.commit()
+
+    alive = submit(project, dry_run=True)
+    with connect("login") as transport:
+        assert transport.run(["ade-hpc", "cancel", "tiny"], timeout_s=60).returncode == 0
+    over(sent)
+    ended = submit(project, dry_run=True)
+
+    for shown in (alive, ended):
+        assert set(shown.receipt) == {"script"}
+        assert "module load cuda" in shown.receipt["script"]
+        assert shown.receipt["script"].endswith(f"{folder.attempt(2).path}\n")
+    assert preferences.read_text() == before
+    assert sorted(path.name for path in preferences.parents[1].iterdir()) == ["repository", "runs", "tiny"]
+    assert [one.number for one in folder.attempts()] == [1]
+
+
+def test_a_dry_run_leaves_alone_what_was_cut_off(project: Project, login: LoginNode) -> None:
+    """Attempt 2 has been announced there, and its request is remembered here: as if `submit` had died on both sides."""
+    first = submit(project)
+    folder = over(first)
+    parcel = pack(
+        "login", project.path / "experiment.yaml", local=False, dry_run=False, allow_dirty=False, environ=os.environ
+    )
+    plan = Plan(2, new_token("tiny", 2), "local", "person", "submitted by hand", request=parcel.order.request)
+    folder.claim_attempt(2)
+    append(folder.ledger, "intent", plan.to_json(), now=time.time())
+    announced = folder.ledger.read_bytes()
+
+    sent = submit(project, dry_run=True)
+
+    assert folder.ledger.read_bytes() == announced
+    assert str(folder.attempt(3).path) in sent.receipt["script"]
+    adopted = submit(project)
+    assert (adopted.receipt["attempt"], adopted.receipt["adopted"]) == (2, True)
+    over(adopted)
 
 
 HOSTILE = [
