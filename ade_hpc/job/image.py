@@ -9,16 +9,19 @@ from pathlib import Path
 from ade_hpc.store.records import ImageRecord
 
 
-def changed_image(image: ImageRecord | None) -> str:
-    """Why this is not the image that was submitted, or an empty string. The digest is taken only if the file moved."""
+def wrong_image(image: ImageRecord | None) -> tuple[str, str]:
+    """Why this is not the image that was submitted (a cause, and a sentence), or empty strings. The digest is taken
+    only if the file moved."""
     if image is None:
-        return ""
+        return "", ""
     try:
         info = Path(image.path).stat()
     except OSError as error:
-        return f"{image.path}: {error.strerror}"
+        return "image-missing", f"{image.path}: {error.strerror}"
     if (info.st_size, info.st_mtime_ns, info.st_ino) == (image.size, image.mtime_ns, image.inode):
-        return ""
+        return "", ""
     with Path(image.path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return "" if digest == image.sha256 else f"{image.path}: changed since it was submitted; submit again"
+    if digest == image.sha256:
+        return "", ""
+    return "image-changed", f"{image.path}: changed since it was submitted; submit again"

@@ -23,7 +23,7 @@ from ade_hpc.job import evidence, fastpath, fence, lastwords
 from ade_hpc.job.budget import over_gpu_hours
 from ade_hpc.job.further import Standing, storm_before
 from ade_hpc.job.identity import JobIdentity, identify
-from ade_hpc.job.image import changed_image
+from ade_hpc.job.image import wrong_image
 from ade_hpc.job.launchline import LaunchLine, build_launch_line
 from ade_hpc.job.mishap import no_space, say
 from ade_hpc.job.sidecar import Fault, Sidecar
@@ -102,9 +102,9 @@ class _Start:
         fence.wait_for_end(self.attempt, self.record.heartbeat_interval_s, self._must_go, before=self.job.restart)
         if self._must_go():
             return self._finish(self._why_gone(), 1)
-        wrong = changed_image(self.record.image)
-        if wrong:
-            return self._finish("image-changed", 1, wrong)
+        cause, wrong = wrong_image(self.record.image)
+        if cause:
+            return self._finish(cause, 1, wrong)
         storm = storm_before(self.attempt, self.job)
         if storm:
             return self._finish("preempted", 0, f"not started again: {storm}")

@@ -11,7 +11,7 @@ from ade_hpc.errors import AdeError, RepoError, SchedulerSilent, StoreError, Sub
 from ade_hpc.launch.launcher import Launcher
 from ade_hpc.launch.lineage import next_attempt
 from ade_hpc.launch.parent import best, last_healthy
-from ade_hpc.launch.plan import OpenPlan, Plan, new_token, open_plans
+from ade_hpc.launch.plan import OpenPlan, Plan, fact, new_token, open_plans
 from ade_hpc.model import Proposal
 from ade_hpc.policy.snapshot import Snapshot
 from ade_hpc.repo.branch import open_project, tip

@@ -272,16 +272,20 @@ def test_what_slurm_refuses_is_said_and_a_later_submit_works(in_lab: Lab, tmp_pa
 
 
 @pytest.mark.container
-def test_an_image_that_changed_since_submit_does_not_start(in_lab: Lab, tmp_path: Path, base_image: Path) -> None:
+@pytest.mark.parametrize(("now", "cause"), [(b"another image", "image-changed"), (None, "image-missing")])
+def test_an_image_that_is_not_the_one_of_the_submit_does_not_start(
+    in_lab: Lab, tmp_path: Path, base_image: Path, now: bytes | None, cause: str
+) -> None:
     image = tmp_path / "image.sif"
     shutil.copy(base_image, image)
     project = on_slurm(tmp_path, image=image, experiment={"sbatch": {"begin": "now+1hour"}})
     _, job = project.submit()
     image.unlink()
-    image.write_bytes(b"another image")
+    if now is not None:
+        image.write_bytes(now)
     in_lab.run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
 
-    assert project.wait_for_exit(1) == "image-changed"
+    assert project.wait_for_exit(1) == cause
 
     assert not lives(project)
 
