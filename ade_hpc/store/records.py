@@ -196,7 +196,8 @@ def load_exits(attempt: AttemptDir) -> list[ExitRecord]:
 
 # The trainer came to its end before its job did: no Slurm, no person and no other attempt had ended it
 ENDED_ITSELF = frozenset(
-    "failed signal stalled non-finite out-of-memory cuda-out-of-memory disk-full image-changed command-missing".split()
+    "failed signal stalled non-finite out-of-memory cuda-out-of-memory disk-full "
+    "image-changed image-missing command-missing".split()
 )
 
 
