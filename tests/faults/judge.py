@@ -270,7 +270,8 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, Fault | Twin] = {row.name: row for row in (*FAULTS, *TWINS)}
     row = rows[options.name]
-    run = make_run(options.folder, lab_in(options.lab), row.setup, fast=options.fast, base_image=options.image)
+    setup = row.steady if isinstance(row, Twin) else row.setup
+    run = make_run(options.folder, lab_in(options.lab), setup, fast=options.fast, base_image=options.image)
     os.environ["ADE_SITE"], os.environ["ADE_REGISTRY"] = str(run.site_file), str(run.project.registry)
     try:
         outcome = judge_twin(row, run) if isinstance(row, Twin) else judge_fault(row, run, fast=options.fast)
