@@ -29,7 +29,7 @@ Prompts = Sequence[tuple[str, bool]]
 
 
 def authenticate(transport: paramiko.Transport, target: Target, person: Person) -> None:
-    """Raises RemoteError, with what was tried, unless the server lets us in."""
+    """Raises RemoteError, with what was tried, unless the server lets us in; EOFError where the connection broke."""
     transport.auth_timeout = PATIENCE_S
     wanted = _wanted(transport, target)
     tried = []
@@ -45,6 +45,8 @@ def authenticate(transport: paramiko.Transport, target: Target, person: Person) 
             if transport.is_authenticated():
                 return
             break  # this key was right, and something must follow
+    if not transport.is_active() and len(tried) < 2:  # a server hangs up on its own account after several keys
+        raise EOFError(f"it was closed during the login{f' with {tried[0]}' if tried else ''}")
     _ask(transport, target, person, wanted)
     if not transport.is_authenticated():
         keys = f"refused {', '.join(tried)}" if tried else "was offered no key"

@@ -106,7 +106,8 @@ def _more(entry: Entry) -> tuple[str, ...]:
         return ()
     said = (entry.data.get("health") or {}).get("witnesses") or ()
     sources = [f"{one['source']}: {one['said']}{_ago(entry.time, one.get('at'))}" for one in said]
-    notes = [str(one["evidence"]["said"]) for one in entry.data.get("findings", ()) if "said" in one["evidence"]]
+    found = [one.get("evidence") or {} for one in entry.data.get("findings") or ()]
+    notes = [str(one["said"]) for one in found if "said" in one]
     return tuple(printable(line, 300) for line in (*sources, *notes, *(entry.data.get("evidence") or ())))
 
 

@@ -294,4 +294,5 @@ def _would(last: Entry | None) -> str:
     decision = last.data.get("decision") if last else None
     if not decision or decision["outcome"] != "observe":
         return ""
-    return f"{wanted(decision) or decision['action']} ({decision['author']}), because {decision['reason']}"
+    what = wanted(decision).replace(" -> ", " → ")
+    return f"{what or decision['action']} ({decision['author']}), because {decision['reason']}"

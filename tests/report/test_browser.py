@@ -50,7 +50,7 @@ def night() -> Night:
     steps = np.arange(0, 4000, 10)
     tags = ("accuracy/val", "loss/train", LONG)
     curves = Curves({tag: Series(tag, steps, NOW + steps, 1 / (1 + steps / 300)) for tag in tags})
-    row = AttemptRow(1, NOW, "person", "submitted by hand", (), "", "0123456789abcdef", "4711", "superseded", 1)
+    row = AttemptRow(1, NOW, "person", "submitted by hand", (), (), "", "0123456789abcdef", "4711", "superseded", 1)
     change = "optimizer.lr: 0.5 -> 0.05"
     second = replace(
         row, attempt=2, author="rule:diverged", changes=(change,), reason=f"diverging in {LONG}", outcome="open"
