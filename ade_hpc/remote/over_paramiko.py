@@ -11,8 +11,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import FrameType
 from typing import IO, Any
 
 import paramiko
@@ -106,10 +107,10 @@ class ParamikoTransport(StreamTransport):
         ticked: Callable[[], None],
     ) -> int:
         try:
-            with self._transport.open_session(timeout=30.0) as channel:
+            with _ctrl_c_held() as interrupted, self._transport.open_session(timeout=30.0) as channel:
                 channel.exec_command(line)
                 _feed(channel, stdin)
-                self._pump(channel, out, err, timeout_s, ticked)
+                self._pump(channel, out, err, timeout_s, ticked, interrupted)
                 return self._status(channel)
         except (OSError, EOFError, paramiko.SSHException) as error:
             if self._transport.is_active() and not isinstance(error, paramiko.SSHException):
@@ -117,21 +118,28 @@ class ParamikoTransport(StreamTransport):
             raise HostSilent(f"{self.host}: the connection broke: {said(error)}") from error
 
     def _pump(
-        self, channel: paramiko.Channel, out: Sink, err: Sink, timeout_s: float | None, ticked: Callable[[], None]
+        self,
+        channel: paramiko.Channel,
+        out: Sink,
+        err: Sink,
+        timeout_s: float | None,
+        ticked: Callable[[], None],
+        interrupted: Callable[[], None],
     ) -> None:
         """Hand on what comes until the other side has closed both streams and said how it ended."""
         ends = time.monotonic() + timeout_s if timeout_s is not None else None
         while True:
             over = channel.closed or (channel.eof_received and channel.exit_status_ready())
-            while data := _piece(channel.recv_ready, channel.recv):
-                out(data)
-            while data := _piece(channel.recv_stderr_ready, channel.recv_stderr):
-                err(data)
+            while channel.recv_ready():
+                out(channel.recv(PIECE))
+            while channel.recv_stderr_ready():
+                err(channel.recv_stderr(PIECE))
             if over:
                 return
             if ends is not None and time.monotonic() > ends:
                 raise HostSilent(f"{self.host}: no answer in {timeout_s:g} s; what was asked may go on there")
             select.select([channel], [], [], TICK_S)
+            interrupted()
             ticked()
 
     def _status(self, channel: paramiko.Channel) -> int:
@@ -145,22 +153,34 @@ class ParamikoTransport(StreamTransport):
         self._open.close()
 
 
-def _piece(ready: Callable[[], bool], receive: Callable[[int], bytes]) -> bytes:
-    """What has come, or nothing. Ctrl-C waits for it: between the taking of one of paramiko's locks and its release it
-    would leave the lock taken, and to close the channel would last for ever."""
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[Callable[[], None]]:
+    """Ctrl-C comes only where what is given is called, or at the end of this; a second one comes at once.
+
+    Between the taking of one of paramiko's locks and its release it would leave the lock taken, and to close the
+    channel would last for ever.
+    """
     came: list[int] = []
-    mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    mine = mine and threading.current_thread() is threading.main_thread()
-    if mine:
-        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = ours and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, note)
     try:
-        data = receive(PIECE) if ready() else b""
+        yield interrupted
     finally:
-        if mine:
+        if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    if came:
-        raise KeyboardInterrupt
-    return data
+    interrupted()
 
 
 def said(error: Exception) -> str:

@@ -17,7 +17,7 @@ import pytest
 from ade_hpc.errors import HostSilent, RemoteError
 from ade_hpc.remote.connect import connect
 from ade_hpc.remote.over_openssh import OpenSshTransport
-from ade_hpc.remote.over_paramiko import ParamikoTransport, _piece
+from ade_hpc.remote.over_paramiko import ParamikoTransport, _ctrl_c_held
 from ade_hpc.remote.transport import Transport
 from tests.remote.test_logging_in import agent
 from tests.support.project import wait_for
@@ -164,19 +164,24 @@ def test_a_connection_that_breaks_is_said_at_once(connection: Transport, login: 
 
 def test_ctrl_c_leaves_none_of_paramikos_locks_taken() -> None:
     """It comes when the lock has just been taken. As an exception there it would have kept whoever closes for ever."""
-    lock = threading.Lock()
+    lock, reached = threading.Lock(), []
 
-    def receive(size: int) -> bytes:
-        lock.acquire()
-        signal.raise_signal(signal.SIGINT)
-        lock.release()
-        return bytes(size)
+    def stream() -> None:
+        with _ctrl_c_held() as interrupted:
+            lock.acquire()
+            signal.raise_signal(signal.SIGINT)
+            lock.release()
+            reached.append("released")
+            interrupted()
+            reached.append("too far")
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            _piece(lambda: True, receive)
-        assert not lock.locked()
+            stream()
+        assert reached == ["released"]
+        with pytest.raises(KeyboardInterrupt), _ctrl_c_held():
+            signal.raise_signal(signal.SIGINT)  # and nobody asks: it comes at the end
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
