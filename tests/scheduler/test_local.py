@@ -410,7 +410,7 @@ def test_workers_whose_leader_is_gone_are_ended_too(jobs, monkeypatch):
     os.kill(leader, signal.SIGKILL)
     eventually(lambda: not alive(leader))
     assert alive(worker)
-    assert jobs.truth(ref).phase == "ended"
+    eventually(lambda: jobs.truth(ref).phase == "ended")
     assert not alive(worker)
 
 
