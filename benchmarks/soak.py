@@ -48,7 +48,7 @@ class Soak:
             if not self.budget.left:
                 return
             name = f"{number}.{count}"
-            story = Story(self.root / name, random.Random(f"{self.seed}.{name}"), self.budget, paces)  # noqa: S311
+            story = Story(self.root / name, random.Random(f"{self.seed}.{name}"), self.budget, paces)  # noqa: S311 - dice
             story.root.mkdir()
             self._live(story, lab, name)
 
@@ -66,7 +66,7 @@ class Soak:
 
     def lose_nodes(self, number: int) -> None:
         """Now and then a node's slurmd is killed, or all of the node, and it comes back after a while."""
-        lab, dice, losses = self.labs[number], random.Random(f"{self.seed}.lab.{number}"), Counter[str]()  # noqa: S311
+        lab, dice, losses = self.labs[number], random.Random(f"{self.seed}.lab.{number}"), Counter[str]()  # noqa: S311 - dice
         while not self.over.wait(dice.uniform(*BETWEEN_LOSSES_S)):
             busy = lab.busy_nodes()
             if not self.budget.left or not busy:

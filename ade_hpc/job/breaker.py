@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ade_hpc.model import ExitRecord
+from ade_hpc.spec.request import HOUR_S
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.records import load_exits
 
-HOUR_S = 3600.0
 FRUITLESS_DEATHS = 3  # in a row, requeues included, without a new step
 STARTS_AN_HOUR = 6
 

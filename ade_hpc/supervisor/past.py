@@ -13,13 +13,12 @@ from ade_hpc.model import Change, Health, JobRef, JobTruth
 from ade_hpc.policy.answers import NODE_FAULTS
 from ade_hpc.policy.health import trouble
 from ade_hpc.policy.snapshot import Death, Past
-from ade_hpc.spec.request import Request
+from ade_hpc.spec.request import HOUR_S, Request
 from ade_hpc.store.layout import AttemptDir
 from ade_hpc.store.ledger import Entry, Ledger
 from ade_hpc.store.records import load_exits, load_heartbeats, load_request
 from ade_hpc.supervisor.experiment import Supervised
 
-HOUR_S = 3600.0
 SUSPECT_FOR_S = 7 * 24 * HOUR_S  # by then somebody has looked at the node
 SUSPECT_AFTER = 2  # different experiments
 

@@ -24,13 +24,12 @@ from ade_hpc.metrics.series import Curves
 from ade_hpc.model import Health, JobTruth, Scalar
 from ade_hpc.policy.snapshot import Past, Snapshot
 from ade_hpc.spec.preferences import Preferences
-from ade_hpc.spec.request import Request
+from ade_hpc.spec.request import HOUR_S, Request
 from ade_hpc.store.layout import ExperimentDir
 from ade_hpc.store.ledger import Entry, Ledger, read_ledger
 from ade_hpc.store.records import AttemptRecord, load_attempt
 from ade_hpc.supervisor.past import changed_from
 
-HOUR_S = 3600.0
 LEAST_TICKS, MOST_TICKS = 20, 1000
 
 

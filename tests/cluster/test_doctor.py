@@ -87,7 +87,8 @@ class Place:
 def seer(asked: Asked, number: int) -> Reply:
     """A model that looks: it answers with the colour that the picture really has."""
     pixel = Image.open(io.BytesIO(asked.images[0])).convert("RGB").getpixel((0, 0))
-    return say({(255, 0, 0): "Red.", (0, 128, 0): "It is green", (0, 0, 255): "blue"}[pixel])  # type: ignore[index]
+    seen = {(255, 0, 0): "Red.", (0, 128, 0): "It is green", (0, 0, 255): "blue"}
+    return say(seen[pixel])  # type: ignore[index]  # of an RGB image it is three numbers
 
 
 def no_eyes(asked: Asked, number: int) -> Reply:

@@ -54,7 +54,8 @@ def begin(attempt: AttemptDir, pattern: str, looks: Looks, restart: int = 0, com
     """A start, from the newest checkpoint as the launch line takes it."""
     declared = Declared(pattern=pattern, complete=complete)
     experiment = Experiment.model_construct(checkpoint=declared)
-    standing = Standing(attempt, JobIdentity("7", restart, "n1", True, 1, True), experiment, looks)  # type: ignore[arg-type]
+    job = JobIdentity("7", restart, "n1", True, 1, True)
+    standing = Standing(attempt, job, experiment, looks)  # type: ignore[arg-type]  # a stand-in that tells steps
     found = newest_valid(attempt.checkpoints, pattern, complete) or newest_valid(attempt.start, pattern, complete)
     standing.begin(found)
     return standing

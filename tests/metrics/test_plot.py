@@ -129,7 +129,8 @@ def test_steps_may_be_any_integers(tmp_path: Path) -> None:
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
     """No run, and a run without scalars, still give a picture."""
-    for runs in ([], [Run("r", Curves())], [run(Series("t", *(np.zeros(0) for _ in range(3))))]):  # type: ignore[arg-type]
+    empty = Series("t", *(np.zeros(0) for _ in range(3)))  # type: ignore[arg-type]  # of no length, so of no type
+    for runs in ([], [Run("r", Curves())], [run(empty)]):
         draw(runs, tmp_path / "a.png")
         assert Image.open(tmp_path / "a.png").size == (800, 600)
 

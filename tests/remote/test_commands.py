@@ -38,7 +38,7 @@ VARYING = re.compile(r"\b\d+(\.\d+)?[smh]\b|\"[a-z_]*age_s\": [\d.]+")
 def start(*words: str, **options: object) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "ade_hpc.cli", *words]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen(argv, text=True, **streams)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(argv, text=True, **streams)  # type: ignore[call-overload,no-any-return]  # by keywords
 
 
 def ade(*words: str) -> tuple[int, str, str]:
