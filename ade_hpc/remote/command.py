@@ -122,5 +122,6 @@ def _size() -> dict[str, str]:
             size = os.get_terminal_size(handle)
         except OSError:
             continue
-        return {"COLUMNS": str(size.columns), "LINES": str(size.lines)}
+        if size.columns and size.lines:  # some terminals tell none, and into no lines nothing is drawn
+            return {"COLUMNS": str(size.columns), "LINES": str(size.lines)}
     return {}

@@ -10,7 +10,6 @@ import re
 import socket
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,11 +160,9 @@ def test_nobody_is_asked_where_nobody_can_answer(laptop: Laptop, two_factors: Lo
 
 def at_a_terminal(seen: str, typed: str, *words: str) -> tuple[int, str]:
     """What is shown to a person who runs this at a terminal of their own, and types that as soon as they see this."""
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (40, 120))  # a new one has no size at all
+    master, slave = pty.openpty()  # which tells no size at all
     argv = ["setsid", "--ctty", "--wait", sys.executable, "-m", "ade_hpc.cli", *words]
-    env = {**os.environ, "TERM": "xterm-256color"}
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env)
+    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
     with contextlib.suppress(OSError):  # how Linux says that nobody has the terminal open any more
